@@ -7,7 +7,8 @@ from torch import Tensor
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean surprise at the targets: −log softmax(logits)[target], in nats.
 
-    Computed in float32 at least, as log Σ exp(logits) − logits[target], which does not overflow.
+    Computed in float32 at least, as log Σ exp(logits) − logits[target], with the greatest logit
+    taken away first, so that nothing overflows.
 
     Args:
         logits: scores, (..., vocab_size).
@@ -28,7 +29,6 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
             f"targets of shape {tuple(targets.shape)} must match all axes but the last of logits "
             f"of shape {tuple(logits.shape)}"
         )
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()
-    chosen = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-    return (torch.logsumexp(logits, dim=-1) - chosen).mean()
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    log_probs = torch.log_softmax(wide, dim=-1)
+    return -log_probs.gather(-1, targets.unsqueeze(-1)).mean()

@@ -1,0 +1,237 @@
+import copy
+import math
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tlm_optim import AdamW, param_groups
+from torch import nn
+
+
+def small_model(seed=0, dtype=None):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(7, 13), nn.LayerNorm(13), nn.GELU(), nn.Linear(13, 3)).to(dtype)
+
+
+def train(model, optimizer, steps, start=0):
+    for step in range(start, start + steps):
+        generator = torch.Generator().manual_seed(step)
+        dtype = next(model.parameters()).dtype
+        x = torch.randn(5, 7, generator=generator).to(dtype)
+        y = torch.randn(5, 3, generator=generator).to(dtype)
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        optimizer.step()
+
+
+def assert_same_weights(one, other, **tolerance):
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, **tolerance)
+
+
+SETTINGS = [
+    {},
+    {"lr": 1e-2, "betas": (0.8, 0.95), "eps": 1e-6, "weight_decay": 0.3},
+    {"lr": 1e-2, "betas": (0.0, 0.0), "weight_decay": 0.0},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("form", ["fused", "foreach", "loop"])
+def test_equals_torch_over_many_steps(settings, form):
+    forms = {"fused": {"fused": True}, "foreach": {"foreach": True}, "loop": {"foreach": False}}
+    ours, theirs = small_model(), small_model()
+    train(ours, AdamW(ours.parameters(), **settings), 200)
+    train(theirs, torch.optim.AdamW(theirs.parameters(), **settings, **forms[form]), 200)
+    assert_same_weights(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_equals_the_paper_in_a_plain_loop():
+    lr, beta1, beta2, eps, decay = 0.01, 0.9, 0.99, 1e-8, 0.1
+    gradient = [math.sin(step) for step in range(1, 101)]
+    theta, m, v = 1.5, 0.0, 0.0
+    weight = nn.Parameter(torch.tensor([1.5], dtype=torch.float64))
+    optimizer = AdamW([weight], lr, (beta1, beta2), eps, decay)
+    for t, g in enumerate(gradient, start=1):
+        theta -= lr * decay * theta
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g * g
+        theta -= lr * (m / (1 - beta1**t)) / (math.sqrt(v / (1 - beta2**t)) + eps)
+        weight.grad = torch.tensor([g], dtype=torch.float64)
+        optimizer.step()
+    assert weight.item() == pytest.approx(theta, rel=1e-10)
+
+
+def test_groups_have_their_own_settings():
+    def groups(model):
+        matrices, others = param_groups(model, weight_decay=0.5)
+        return [{**matrices, "lr": 1e-2}, {**others, "betas": (0.5, 0.5)}]
+
+    ours, theirs = small_model(), small_model()
+    train(ours, AdamW(groups(ours)), 50)
+    train(theirs, torch.optim.AdamW(groups(theirs)), 50)
+    assert_same_weights(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_learning_rate_can_change_between_steps():
+    ours, theirs = small_model(), small_model()
+    for model, optimizer in (
+        (ours, AdamW(ours.parameters())),
+        (theirs, torch.optim.AdamW(theirs.parameters())),
+    ):
+        scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, total_iters=10)
+        for step in range(20):
+            train(model, optimizer, 1, start=step)
+            scheduler.step()
+    assert_same_weights(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("theirs_kind", [{"fused": True}, {"foreach": False}])
+def test_torch_goes_on_from_our_state(theirs_kind):
+    ours = small_model()
+    optimizer = AdamW(ours.parameters(), lr=1e-2, weight_decay=0.2)
+    train(ours, optimizer, 20)
+    theirs = copy.deepcopy(ours)
+    their_optimizer = torch.optim.AdamW(theirs.parameters(), **theirs_kind)
+    their_optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert their_optimizer.param_groups[0]["lr"] == 1e-2
+    train(ours, optimizer, 20, start=20)
+    train(theirs, their_optimizer, 20, start=20)
+    assert_same_weights(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("theirs_kind", [{"fused": True}, {"foreach": False}])
+def test_we_go_on_from_the_state_of_torch(theirs_kind):
+    theirs = small_model()
+    their_optimizer = torch.optim.AdamW(theirs.parameters(), lr=1e-2, **theirs_kind)
+    train(theirs, their_optimizer, 20)
+    ours = copy.deepcopy(theirs)
+    optimizer = AdamW(ours.parameters())
+    optimizer.load_state_dict(copy.deepcopy(their_optimizer.state_dict()))
+    assert optimizer.param_groups[0]["lr"] == 1e-2
+    train(ours, optimizer, 20, start=20)
+    train(theirs, their_optimizer, 20, start=20)
+    assert_same_weights(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_state_has_the_names_and_types_of_torch():
+    def described(optimizer_class):
+        model = small_model()
+        optimizer = optimizer_class(model.parameters())
+        train(model, optimizer, 3)
+        state = optimizer.state_dict()["state"]
+        return {
+            index: {name: (value.shape, value.dtype) for name, value in values.items()}
+            for index, values in state.items()
+        }
+
+    assert described(AdamW) == described(torch.optim.AdamW)
+
+
+def test_saved_and_loaded_goes_on_bit_for_bit(tmp_path):
+    unbroken, first = small_model(), small_model()
+    train(unbroken, AdamW(unbroken.parameters()), 30)
+    optimizer = AdamW(first.parameters())
+    train(first, optimizer, 13)
+    torch.save([first.state_dict(), optimizer.state_dict()], tmp_path / "state.pt")
+    second = small_model(seed=1)
+    optimizer = AdamW(second.parameters())
+    weights, state = torch.load(tmp_path / "state.pt", weights_only=True)
+    second.load_state_dict(weights)
+    optimizer.load_state_dict(state)
+    train(second, optimizer, 17, start=13)
+    assert_same_weights(unbroken, second, rtol=0, atol=0)
+
+
+def test_runs_are_the_same_bit_for_bit():
+    one, other = small_model(), small_model()
+    for model in (one, other):
+        train(model, AdamW(model.parameters()), 20)
+    assert_same_weights(one, other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_other_types_of_weights(dtype):
+    ours, theirs = small_model(dtype=dtype), small_model(dtype=dtype)
+    train(ours, AdamW(ours.parameters()), 20)
+    train(theirs, torch.optim.AdamW(theirs.parameters(), fused=True), 20)
+    assert_same_weights(ours, theirs)
+    assert {p.dtype for p in ours.parameters()} == {dtype}
+
+
+def test_weights_of_two_types_in_one_group():
+    weights = [nn.Parameter(torch.ones(3, dtype=t)) for t in (torch.float32, torch.float64)]
+    for weight in weights:
+        weight.grad = torch.full_like(weight, 0.5)
+    AdamW(weights, lr=0.1, weight_decay=0.0).step()
+    for weight in weights:
+        torch.testing.assert_close(weight.data, torch.full_like(weight, 0.9))
+
+
+def test_no_gradient_no_move():
+    still, moved = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    moved.grad = torch.ones(2)
+    optimizer = AdamW([still, moved])
+    optimizer.step()
+    assert torch.equal(still, torch.ones(2))
+    assert not torch.equal(moved, torch.ones(2))
+    assert still not in optimizer.state
+
+
+def test_step_with_nothing_to_do():
+    weight = nn.Parameter(torch.ones(2))
+    AdamW([weight]).step()
+    assert torch.equal(weight, torch.ones(2))
+
+
+def test_closure():
+    weight = nn.Parameter(torch.tensor([2.0]))
+    optimizer = AdamW([weight])
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (weight**2).sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() == 4.0
+    assert weight.item() < 2.0
+    assert optimizer.step() is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lr": -1.0}, "lr=-1.0 must not be negative"),
+        ({"lr": math.nan}, "lr=nan must not be negative"),
+        ({"eps": -1e-8}, "eps=-1e-08 must not be negative"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1 must not be negative"),
+        ({"betas": (1.0, 0.9)}, "betas=(1.0, 0.9) must each be at least 0 and below 1"),
+        ({"betas": (0.9, -0.1)}, "betas=(0.9, -0.1) must each be at least 0 and below 1"),
+    ],
+)
+def test_settings_out_of_range(settings, message):
+    weight = nn.Parameter(torch.ones(2))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        AdamW([weight], **settings)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        AdamW([{"params": [weight], **settings}])
+
+
+def test_sparse_gradient_is_refused_and_nothing_moves():
+    dense, table = nn.Parameter(torch.ones(2)), nn.Embedding(4, 2, sparse=True)
+    dense.grad = torch.ones(2)
+    table(torch.tensor([1])).sum().backward()
+    optimizer = AdamW([dense, table.weight])
+    with pytest.raises(TypeError, match=r"AdamW takes no sparse gradients.*shape \(4, 2\)"):
+        optimizer.step()
+    assert torch.equal(dense, torch.ones(2))
+
+
+@pytest.mark.parametrize("option", ["amsgrad", "maximize"])
+def test_a_state_with_an_option_that_is_not_here_is_refused(option):
+    weight = nn.Parameter(torch.ones(2))
+    theirs = torch.optim.AdamW([weight], **{option: True})
+    with pytest.raises(ValueError, match=f"a state with {option}=True: AdamW here has no {option}"):
+        AdamW([weight]).load_state_dict(theirs.state_dict())

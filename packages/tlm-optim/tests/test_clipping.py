@@ -1,0 +1,74 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tlm_optim import clip_grad_norm
+from torch import nn
+
+
+def parameters_with_gradients(shapes, seed, size):
+    generator = torch.Generator().manual_seed(seed)
+    parameters = [nn.Parameter(torch.zeros(shape)) for shape in shapes]
+    for parameter in parameters:
+        parameter.grad = size * torch.randn(parameter.shape, generator=generator)
+    return parameters
+
+
+shapes = st.lists(st.lists(st.integers(1, 5), max_size=3), min_size=1, max_size=5)
+
+
+@given(
+    shapes,
+    st.integers(0, 1000),
+    st.sampled_from([1e-3, 1.0, 1e3]),
+    st.sampled_from([0.0, 0.1, 5.0]),
+)
+def test_equals_torch(shapes, seed, size, max_norm):
+    ours = parameters_with_gradients(shapes, seed, size)
+    theirs = parameters_with_gradients(shapes, seed, size)
+    norm = clip_grad_norm(ours, max_norm)
+    torch.testing.assert_close(norm, nn.utils.clip_grad_norm_(theirs, max_norm))
+    for a, b in zip(ours, theirs, strict=True):
+        # torch divides by norm + eps below the limit too: a part of 1e-6 / norm
+        torch.testing.assert_close(a.grad, b.grad, rtol=2e-3, atol=1e-6)
+
+
+def test_below_the_limit_nothing_changes():
+    parameters = parameters_with_gradients([(3, 4)], 0, 1.0)
+    before = parameters[0].grad.clone()
+    clip_grad_norm(parameters, 100.0)
+    assert torch.equal(parameters[0].grad, before)
+
+
+def test_in_place_and_none_passed_over():
+    with_gradient, without = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
+    grad = with_gradient.grad = torch.tensor([3.0, 4.0])
+    norm = clip_grad_norm(iter([without, with_gradient]), 1.0)
+    assert norm.item() == 5.0
+    assert with_gradient.grad is grad
+    torch.testing.assert_close(grad, torch.tensor([0.6, 0.8]))
+    assert without.grad is None
+
+
+def test_eps_is_added_to_the_norm():
+    parameter = nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([3.0, 4.0])
+    clip_grad_norm([parameter], 1.0, eps=5.0)
+    torch.testing.assert_close(parameter.grad, torch.tensor([0.3, 0.4]))
+
+
+def test_no_gradients_at_all():
+    assert clip_grad_norm([nn.Parameter(torch.zeros(2))], 1.0).item() == 0.0
+    assert clip_grad_norm([], 1.0).item() == 0.0
+
+
+def test_a_norm_that_is_not_finite_is_returned():
+    parameter = nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([float("nan"), 1.0])
+    assert clip_grad_norm([parameter], 1.0).isnan()
+
+
+@pytest.mark.parametrize(("max_norm", "eps"), [(-1.0, 0.0), (1.0, -1.0), (float("nan"), 0.0)])
+def test_limits_out_of_range(max_norm, eps):
+    with pytest.raises(ValueError, match=f"{max_norm=} and {eps=} must not be negative"):
+        clip_grad_norm([], max_norm, eps)
