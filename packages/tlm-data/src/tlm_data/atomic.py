@@ -1,0 +1,78 @@
+"""Files and folders that appear whole or not at all, also after a crash or a power cut."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def fsync_path(path: Path) -> None:
+    """Force a file's bytes, or a folder's list of names, onto the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Replace ``path`` by a file with ``content``; a reader sees the old one or the new one.
+
+    Args:
+        path: The file; its folder must exist.
+        content: Text (written as UTF-8) or bytes.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_path(path.parent)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Fill a folder under a temporary name; it takes the name ``path`` when the block ends well.
+
+    The temporary folder is a hidden sibling, ``.NAME.XXXXXX``. It is removed when the block
+    raises, and stays behind, ignored by every reader, when the process is killed.
+
+    Args:
+        path: The folder to make; must not exist.
+
+    Yields:
+        The temporary folder to write into.
+
+    Raises:
+        FileExistsError: ``path`` exists, before the block or after it.
+    """
+    if path.exists():
+        raise FileExistsError(f"{path} exists already: choose another name or remove it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        temporary.chmod(0o755)
+        yield temporary
+        for file in temporary.rglob("*"):
+            fsync_path(file)
+        fsync_path(temporary)
+        try:
+            temporary.rename(path)
+        except OSError as error:
+            if path.exists():
+                raise FileExistsError(f"{path} was made by another process meanwhile") from error
+            raise
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    fsync_path(path.parent)

@@ -1,0 +1,65 @@
+"""From the data section of a config to a prepared corpus."""
+
+import sysconfig
+from pathlib import Path
+
+from bpe_tok import Tokenizer
+from tlm_data import (
+    END_OF_TEXT,
+    Corpus,
+    TextSlice,
+    prepare_corpus,
+    split_files,
+    split_within_files,
+    stdlib_files,
+)
+from tlm_data.prepare import OnProgress
+
+from tlm_train.config import DataConfig
+
+
+def load_corpus(data: DataConfig, vocab_size: int, on_progress: OnProgress) -> Corpus:
+    """Prepare the text that a config names, or find it prepared.
+
+    Args:
+        data: The data section.
+        vocab_size: Size of the tokenizer, where one is trained.
+        on_progress: See :func:`tlm_data.prepare_corpus`.
+
+    Raises:
+        ValueError: A file is missing, empty or not UTF-8, or ``data.tokenizer`` is not a
+            tokenizer or lacks ``<|endoftext|>``.
+    """
+    for path in (*data.text, *data.val_text):
+        if not path.is_file():
+            what = "is a folder, not a file" if path.is_dir() else "does not exist"
+            raise ValueError(f"the text file {path} {what}")
+    train, val = _slices(data)
+    return prepare_corpus(
+        train,
+        val,
+        data.dir,
+        name=data.text[0].stem if data.text else "stdlib",
+        vocab_size=vocab_size,
+        tokenizer=_tokenizer(data.tokenizer) if data.tokenizer else None,
+        on_progress=on_progress,
+    )
+
+
+def _slices(data: DataConfig) -> tuple[list[TextSlice], list[TextSlice]]:
+    if not data.text:
+        root = Path(sysconfig.get_path("stdlib"))
+        return split_files(stdlib_files(), data.val_fraction, root)
+    if data.val_text:
+        return [TextSlice.whole(p) for p in data.text], [TextSlice.whole(p) for p in data.val_text]
+    return split_within_files(data.text, data.val_fraction, END_OF_TEXT)
+
+
+def _tokenizer(folder: Path) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.load(folder)
+    except OSError as error:
+        raise ValueError(f"data.tokenizer={folder} is not a tokenizer: {error.strerror}") from None
+    if END_OF_TEXT not in tokenizer.special_tokens:
+        raise ValueError(f"the tokenizer {folder} lacks the special token {END_OF_TEXT}")
+    return tokenizer
