@@ -1,0 +1,108 @@
+"""Cutting text into pretokens: the words, numbers, marks and spaces that no token crosses."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+import regex
+
+from bpe_tok.special import SpecialTokens
+
+GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""  # noqa: S105
+"""The pattern of GPT-2's tokenizer, as it was published."""
+
+BLOCK_CHARS = 1 << 16
+"""Texts longer than this are cut into blocks of about this length, to bound memory."""
+
+# The same language as GPT2_PATTERN with the commonest alternative first, which is safe because no
+# two of the alternatives that changed places can start at the same character. On ASCII the
+# standard library's engine finds the same pieces about three times as fast.
+_find_unicode = regex.compile(
+    r""" ?\p{L}+|'(?:[sdmt]|ll|ve|re)| ?[^\s\p{L}\p{N}]+| ?\p{N}+|\s+(?!\S)|\s+"""
+).findall
+_find_ascii = re.compile(
+    r""" ?[A-Za-z]+|'(?:[sdmt]|ll|ve|re)| ?[^\sA-Za-z0-9]+| ?[0-9]+|\s+(?!\S)|\s+""", re.ASCII
+).findall
+
+# A place where a pretoken ends whatever follows: no alternative of the pattern goes on from a
+# letter to anything but a letter, from a number to anything but a number, or from any of the
+# non-spaces to a space. After a space there is no such place, for `\s+(?!\S)` looks ahead.
+# (?r) searches from the end backwards.
+_LAST_CUT = regex.compile(r"(?r)(?<=\p{L})(?=\P{L})|(?<=\p{N})(?=\P{N})|(?<=\S)(?=\s)")
+
+
+def pretokenize(text: str) -> list[str]:
+    r"""Cut a text into pretokens by GPT-2's pattern.
+
+    Args:
+        text: any text without special tokens.
+
+    Returns:
+        The pretokens in order; joined they are the text.
+
+    >>> pretokenize("We'll see:  24 of\n them")
+    ['We', "'ll", ' see', ':', ' ', ' 24', ' of', '\n', ' them']
+    """
+    return _find_ascii(text) if text.isascii() else _find_unicode(text)
+
+
+def blocks(text: str, block_chars: int = BLOCK_CHARS) -> Iterable[str]:
+    """Cut a text where pretokens end, into blocks short enough to work on one at a time.
+
+    Args:
+        text: any text without special tokens.
+        block_chars: the length of a block, in characters; a longer pretoken is not cut.
+
+    Returns:
+        Blocks; joined they are the text, and their pretokens in a row are the text's.
+
+    >>> list(blocks("one two  three", 5))
+    ['one', ' two', '  three']
+    """
+    if len(text) <= block_chars:
+        return (text,)
+    pieces = (text[i : i + block_chars] for i in range(0, len(text), block_chars))
+    return stream_blocks(pieces, SpecialTokens(()))
+
+
+def stream_blocks(chunks: Iterable[str], specials: SpecialTokens) -> Iterator[str]:
+    """Cut a text that comes in chunks into blocks, each of which is pretokenized on its own.
+
+    The chunks may end anywhere, within a pretoken or a special token too. No more text is held
+    than a chunk, a longest special token and a longest pretoken.
+
+    Args:
+        chunks: the text, in order.
+        specials: the tokens to split on; they are left out of the blocks.
+
+    Yields:
+        Blocks without special tokens. The pretokens of all blocks in a row are those of the text
+        after it was split on its special tokens.
+
+    >>> specials = SpecialTokens(["<|end|>"])
+    >>> list(stream_blocks(["a few wo", "rds.<|e", "nd|>more"], specials))
+    ['a few', ' words', '.', 'more']
+    """
+    held = ""
+    searched = 0
+    overlap = max(specials.max_length - 1, 0)
+    for chunk in chunks:
+        held += chunk
+        # A special token that starts from here on may yet turn out to be a longer one.
+        settled = max(len(held) - overlap, searched)
+        start = 0
+        for match in specials.find_all(held, searched):
+            if match.start() >= settled:
+                break
+            if match.start() > start:
+                yield held[start : match.start()]
+            start = match.end()
+        end = max(start, settled)
+        cut = _LAST_CUT.search(held, max(start, searched - 1), end)
+        if cut is not None and cut.start() > start:
+            yield held[start : cut.start()]
+            start = cut.start()
+        held = held[start:]
+        searched = end - start
+    for block in specials.split(held)[::2]:
+        if block:
+            yield block

@@ -1,0 +1,291 @@
+"""The tokenizer: text to token ids and back."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+from bpe_tok import formats
+from bpe_tok.encoder import PretokenIds
+from bpe_tok.pretokenize import blocks, pretokenize
+from bpe_tok.special import SpecialTokens, check_encodable
+
+FILE_NAME = "tokenizer.json"
+
+
+class Tokenizer:
+    """A byte-level BPE tokenizer with GPT-2's pattern.
+
+    Special tokens are recognised wherever they stand in a text; where they overlap the leftmost
+    comes first, and of those that start together the longest. Encoding keeps a cache of pretokens
+    (see `bpe_tok.encoder.PretokenIds`) whose size is bounded.
+
+    Args:
+        vocab: the bytes of each token; the ids are 0 to len(vocab) - 1, and all 256 single bytes
+            are among the tokens.
+        merges: pairs of tokens, in the order learned.
+        special_tokens: strings that are one token each. Those that the vocab lacks get the next
+            ids, in the order given.
+
+    Attributes:
+        vocab: dict from id to bytes, the special tokens among them.
+        merges: list of pairs of bytes.
+        special_tokens: dict from special token to id, in the order of the ids.
+
+    Raises:
+        ValueError: if vocab and merges do not fit together; the message says where.
+
+    >>> tokenizer = Tokenizer.byte_level(["<|endoftext|>"])
+    >>> tokenizer.encode("hi<|endoftext|>")
+    [104, 105, 256]
+    >>> tokenizer.decode([104, 105, 256])
+    'hi<|endoftext|>'
+    """
+
+    def __init__(
+        self,
+        vocab: Mapping[int, bytes],
+        merges: Iterable[tuple[bytes, bytes]],
+        special_tokens: Iterable[str] | None = None,
+    ) -> None:
+        self._specials = SpecialTokens(special_tokens or ())
+        self.vocab = {token_id: vocab[token_id] for token_id in sorted(vocab)}
+        self.merges = [(left, right) for left, right in merges]
+        ids = _invert(self.vocab)
+        for token in self._specials.tokens:
+            self.vocab[ids.setdefault(token.encode(), len(ids))] = token.encode()
+        by_id = sorted(self._specials.tokens, key=lambda token: ids[token.encode()])
+        self.special_tokens = {token: ids[token.encode()] for token in by_id}
+        self._pretoken_ids = PretokenIds(
+            [ids[bytes([byte])] for byte in range(256)], _merge_ids(self.merges, ids)
+        )
+
+    @classmethod
+    def byte_level(cls, special_tokens: Iterable[str] | None = None) -> "Tokenizer":
+        """Make a tokenizer with no merges: one token for each byte, and the special tokens.
+
+        >>> Tokenizer.byte_level().vocab_size
+        256
+        """
+        return cls({byte: bytes([byte]) for byte in range(256)}, [], special_tokens)
+
+    @classmethod
+    def from_files(
+        cls,
+        vocab_path: str | os.PathLike[str],
+        merges_path: str | os.PathLike[str],
+        special_tokens: Iterable[str] | None = None,
+    ) -> "Tokenizer":
+        """Read a tokenizer from GPT-2's vocab.json and merges.txt.
+
+        Args:
+            vocab_path: JSON object from token to id, tokens in GPT-2's spelling of bytes.
+            merges_path: one merge a line, after a first line that may begin with `#version`.
+            special_tokens: strings that are one token each; the files do not say which are.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            ValueError: if a file is damaged; the message has the file and the place.
+        """
+        special_tokens = tuple(special_tokens or ())
+        vocab, merges = formats.read_gpt2(vocab_path, merges_path, special_tokens)
+        try:
+            return cls(vocab, merges, special_tokens)
+        except ValueError as error:
+            raise ValueError(
+                f"{os.fspath(vocab_path)}, {os.fspath(merges_path)}: {error}"
+            ) from error
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Tokenizer":
+        """Read a tokenizer that `save` wrote, or another byte-level BPE tokenizer.json.
+
+        Args:
+            path: a folder with a tokenizer.json, or such a file itself.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            ValueError: if the file is damaged, or asks for what this class does not do; the
+                message has the file and the place.
+            FileNotFoundError: if there is no such file.
+        """
+        path = Path(path)
+        if path.is_dir():
+            path = path / FILE_NAME
+        vocab, merges, special_tokens = formats.read_hf(path)
+        try:
+            return cls(vocab, merges, special_tokens)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write tokenizer.json, in Hugging Face's format, whole or not at all.
+
+        Args:
+            folder: where to; it is made if it is not there.
+        """
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        formats.write_hf(Path(folder) / FILE_NAME, self.vocab, self.merges, self.special_tokens)
+
+    def save_gpt2(
+        self, vocab_path: str | os.PathLike[str], merges_path: str | os.PathLike[str]
+    ) -> None:
+        """Write vocab.json and merges.txt, in GPT-2's format, each whole or not at all.
+
+        Args:
+            vocab_path: where to write the vocab.
+            merges_path: where to write the merges.
+        """
+        formats.write_gpt2(vocab_path, merges_path, self.vocab, self.merges, self.special_tokens)
+
+    @property
+    def vocab_size(self) -> int:
+        """How many tokens there are; the ids are 0 to vocab_size - 1."""
+        return len(self.vocab)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal SHA-256 of vocab, merges and special tokens: equal if and only if they are.
+
+        >>> Tokenizer.byte_level().fingerprint[:16]
+        ''
+        """
+        content = [
+            [token.hex() for token in self.vocab.values()],
+            [[left.hex(), right.hex()] for left, right in self.merges],
+            list(self.special_tokens.items()),
+        ]
+        return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
+
+    def encode(self, text: str) -> list[int]:
+        """Turn a text into token ids.
+
+        Args:
+            text: any text without lone surrogates.
+
+        Returns:
+            Token ids; `decode` gives the text back.
+
+        Raises:
+            ValueError: if the text has a lone surrogate; the message has its index.
+        """
+        ids: list[int] = []
+        ids_of = self._pretoken_ids.__getitem__
+        try:
+            for n, part in enumerate(self._specials.split(text)):
+                if n % 2:
+                    ids.append(self.special_tokens[part])
+                    continue
+                for block in blocks(part):
+                    ids.extend(chain.from_iterable(map(ids_of, pretokenize(block))))
+        except UnicodeEncodeError:
+            check_encodable(text, "text")
+            raise
+        return ids
+
+    def encode_iterable(self, texts: Iterable[str]) -> Iterator[int]:
+        """Turn many texts into one stream of token ids, as they are asked for.
+
+        Each string is a text of its own, such as a line of an open file: the ids are those that
+        `encode` gives for each, one after the other. No more than one text is held at a time.
+
+        Args:
+            texts: the texts; an endless iterator will do.
+
+        Returns:
+            An iterator of token ids.
+
+        >>> list(Tokenizer.byte_level().encode_iterable(["hi ", "you"]))
+        [104, 105, 32, 121, 111, 117]
+        """
+        if isinstance(texts, str):
+            raise TypeError("texts must be an iterable of strings, not one string; use encode")
+        return chain.from_iterable(map(self.encode, texts))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Turn token ids into text.
+
+        Args:
+            ids: token ids, any iterable of integers.
+
+        Returns:
+            The text; bytes that are not UTF-8 become U+FFFD.
+
+        Raises:
+            ValueError: if an id is not in the vocab.
+        """
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """Turn token ids into bytes, which are UTF-8 only if the ids are of whole characters.
+
+        Args:
+            ids: token ids, any iterable of integers.
+
+        Returns:
+            The bytes of the tokens, joined.
+
+        Raises:
+            ValueError: if an id is not in the vocab.
+        """
+        try:
+            return b"".join(map(self.vocab.__getitem__, ids))
+        except KeyError as error:
+            raise ValueError(
+                f"token id {error.args[0]} is not in the vocab, ids are 0 to {self.vocab_size - 1}"
+            ) from None
+
+    def __repr__(self) -> str:
+        return (
+            f"Tokenizer(vocab_size={self.vocab_size}, merges={len(self.merges)}, "
+            f"special_tokens={list(self.special_tokens)})"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The cache stays behind: it can be large, and the other process fills its own.
+        return Tokenizer, (self.vocab, self.merges, tuple(self.special_tokens))
+
+
+def _invert(vocab: Mapping[int, bytes]) -> dict[bytes, int]:
+    """Check a vocab, and return the id of each token."""
+    ids: dict[bytes, int] = {}
+    for expected, (token_id, token) in enumerate(vocab.items()):
+        if token_id != expected:
+            raise ValueError(
+                f"vocab has id {token_id} but not id {expected}; ids go up from 0 by 1"
+            )
+        if not isinstance(token, bytes) or not token:
+            raise ValueError(f"vocab[{token_id}]={token!r} must be bytes, at least one")
+        if token in ids:
+            raise ValueError(f"vocab has {token!r} twice, as ids {ids[token]} and {token_id}")
+        ids[token] = token_id
+    missing = [byte for byte in range(256) if bytes([byte]) not in ids]
+    if missing:
+        raise ValueError(
+            f"vocab lacks {len(missing)} of the 256 single bytes, the first is {bytes(missing[:1])!r}"
+        )
+    return ids
+
+
+def _merge_ids(
+    merges: Sequence[tuple[bytes, bytes]], ids: Mapping[bytes, int]
+) -> list[tuple[int, int, int]]:
+    """Check merges against a vocab, and return them as ids of left part, right part and whole."""
+    seen: dict[tuple[bytes, bytes], int] = {}
+    for place, (left, right) in enumerate(merges):
+        for name, token in (("left part", left), ("right part", right), ("result", left + right)):
+            if token not in ids:
+                raise ValueError(
+                    f"merges[{place}]={(left, right)!r}: the {name} {token!r} is not in the vocab"
+                )
+        if seen.setdefault((left, right), place) != place:
+            raise ValueError(
+                f"merges[{place}]={(left, right)!r} repeats merges[{seen[left, right]}]"
+            )
+    return [(ids[left], ids[right], ids[left + right]) for left, right in merges]
