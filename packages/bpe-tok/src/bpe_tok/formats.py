@@ -24,9 +24,9 @@ _BYTE = {character: byte for byte, character in _SPELLING.items()}
 
 
 def spell(token: bytes) -> str:
-    """Write bytes as printable characters, as GPT-2's files do.
+    r"""Write bytes as printable characters, as GPT-2's files do.
 
-    >>> spell(b" the\\n")
+    >>> spell(b" the\n")
     'ĠtheĊ'
     """
     return token.decode("latin-1").translate(_SPELLING)

@@ -59,7 +59,7 @@ def learn_merges(
                 heappush(heap, (-count, order, pair))
             continue
         whole = chr(256 + len(merges))
-        left, right = pair
+        left, right = pair[0], pair[1]
         merges.append((token_bytes[left], token_bytes[right]))
         token_bytes[whole] = token_bytes[left] + token_bytes[right]
         tie_break[whole] = _descending(token_bytes[whole])
@@ -83,7 +83,7 @@ def _merge_pair(
     words_with: defaultdict[str, list[int]],
 ) -> defaultdict[str, int]:
     """Replace a pair by its whole in all words, and return the counts of the pairs this made."""
-    left, right = pair
+    left, right = pair[0], pair[1]
     made: defaultdict[str, int] = defaultdict(int)
     # The index may list a word twice, or one whose occurrences other merges took since.
     for n in set(words_with.pop(pair)):

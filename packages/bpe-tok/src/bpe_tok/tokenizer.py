@@ -154,7 +154,7 @@ class Tokenizer:
         """Hexadecimal SHA-256 of vocab, merges and special tokens: equal if and only if they are.
 
         >>> Tokenizer.byte_level().fingerprint[:16]
-        ''
+        'eb78a8607581ad9f'
         """
         content = [
             [token.hex() for token in self.vocab.values()],
@@ -258,7 +258,7 @@ def _invert(vocab: Mapping[int, bytes]) -> dict[bytes, int]:
     for expected, (token_id, token) in enumerate(vocab.items()):
         if token_id != expected:
             raise ValueError(
-                f"vocab has id {token_id} but not id {expected}; ids go up from 0 by 1"
+                f"vocab has id {token_id} but not {expected}; ids must be 0, 1, 2, ..."
             )
         if not isinstance(token, bytes) or not token:
             raise ValueError(f"vocab[{token_id}]={token!r} must be bytes, at least one")
@@ -268,7 +268,7 @@ def _invert(vocab: Mapping[int, bytes]) -> dict[bytes, int]:
     missing = [byte for byte in range(256) if bytes([byte]) not in ids]
     if missing:
         raise ValueError(
-            f"vocab lacks {len(missing)} of the 256 single bytes, the first is {bytes(missing[:1])!r}"
+            f"vocab lacks {len(missing)} of the 256 single bytes, first {bytes(missing[:1])!r}"
         )
     return ids
 

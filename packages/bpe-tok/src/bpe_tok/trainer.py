@@ -38,7 +38,7 @@ def train(
 
     >>> tokenizer = train(["low low lower", "newest lowest"], 260)
     >>> tokenizer.merges
-    [(b'o', b'w'), (b'l', b'ow'), (b'w', b'e'), (b' ', b'low')]
+    [(b'o', b'w'), (b'l', b'ow'), (b' ', b'low'), (b's', b't')]
     """
     if isinstance(texts, str):
         raise TypeError("texts must be an iterable of strings, not one string; use [text]")
