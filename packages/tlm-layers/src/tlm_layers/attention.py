@@ -87,11 +87,13 @@ class MultiHeadSelfAttention(nn.Module):
         self.output_proj = Linear(d_model, d_model, device=device, dtype=dtype)
 
     def reset_parameters(self) -> None:
-        """Draw the weights afresh."""
+        """Draw the weights afresh, and fill the table of `rope`."""
         self.q_proj.reset_parameters()
         self.k_proj.reset_parameters()
         self.v_proj.reset_parameters()
         self.output_proj.reset_parameters()
+        if self.rope is not None:
+            self.rope.reset_parameters()
 
     def forward(self, x: Tensor, token_positions: Tensor | None = None) -> Tensor:
         """Attend.

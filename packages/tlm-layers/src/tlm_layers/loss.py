@@ -18,7 +18,7 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         Nats per target, a scalar.
 
     Raises:
-        ValueError: shapes that do not match.
+        ValueError: shapes that do not match, or (on the CPU) a target outside the vocabulary.
 
     Example:
         >>> cross_entropy(torch.zeros(2, 8), torch.tensor([3, 5]))  # log 8
@@ -31,4 +31,13 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         )
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     log_probs = torch.log_softmax(wide, dim=-1)
-    return -log_probs.gather(-1, targets.unsqueeze(-1)).mean()
+    try:
+        chosen = log_probs.gather(-1, targets.unsqueeze(-1))
+    except RuntimeError as error:
+        if "out of bounds" not in str(error):
+            raise
+        raise ValueError(
+            f"targets go from {int(targets.min())} to {int(targets.max())}; they must be from 0 "
+            f"to {logits.shape[-1] - 1} (vocab_size={logits.shape[-1]})"
+        ) from None
+    return -chosen.mean()

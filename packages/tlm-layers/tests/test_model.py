@@ -1,0 +1,221 @@
+import copy
+import re
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tlm_layers import ModelConfig, TransformerLM, cross_entropy
+from transformers import LlamaConfig, LlamaForCausalLM
+
+SMALL = ModelConfig(vocab_size=50, context_length=16, d_model=32, num_layers=2, num_heads=4)
+
+
+def llama_with_the_weights_of(model):
+    """Hugging Face's Llama of the same shape and with the same weights."""
+    config = model.config
+    llama = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.d_model,
+            intermediate_size=model.layers[0].ffn.w1.out_features,
+            num_hidden_layers=config.num_layers,
+            num_attention_heads=config.num_heads,
+            max_position_embeddings=config.context_length,
+            rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
+            rms_norm_eps=1e-5,
+            tie_word_embeddings=False,
+        )
+    )
+    llama.load_state_dict(
+        {hf_name(name): hf_rows(name, w, config) for name, w in model.state_dict().items()}
+    )
+    return llama
+
+
+def hf_name(name):
+    for ours, theirs in (
+        ("token_embeddings", "model.embed_tokens"),
+        ("layers.", "model.layers."),
+        ("attn.output_proj", "self_attn.o_proj"),
+        ("attn.", "self_attn."),
+        ("ffn.w1", "mlp.gate_proj"),
+        ("ffn.w2", "mlp.down_proj"),
+        ("ffn.w3", "mlp.up_proj"),
+        ("ln1", "input_layernorm"),
+        ("ln2", "post_attention_layernorm"),
+        ("ln_final", "model.norm"),
+    ):
+        if "self_" not in name or "attn" not in ours:
+            name = name.replace(ours, theirs)
+    return name
+
+
+def hf_rows(name, weight, config):
+    """The rows of q and k, from neighbouring pairs to Hugging Face's halves; others as they are."""
+    if "q_proj" not in name and "k_proj" not in name:
+        return weight
+    pairs = weight.view(config.num_heads, config.head_dim // 2, 2, config.d_model)
+    return pairs.transpose(1, 2).reshape(config.d_model, config.d_model)
+
+
+@settings(max_examples=15)
+@given(
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.sampled_from([None, 1, 40]),
+    st.sampled_from([100.0, 10000.0, 500000.0]),
+    st.integers(1, 12),
+)
+def test_logits_and_gradients_equal_hugging_face(layers, heads, half, d_ff, theta, seq):
+    config = ModelConfig(
+        vocab_size=30,
+        context_length=12,
+        d_model=2 * half * heads,
+        num_layers=layers,
+        num_heads=heads,
+        d_ff=d_ff,
+        rope_theta=theta,
+    )
+    torch.manual_seed(layers + heads + half + seq)
+    model = TransformerLM(config)
+    for layer in model.layers:
+        torch.nn.init.normal_(layer.ln1.weight, mean=1.0, std=0.2)
+        torch.nn.init.normal_(layer.ln2.weight, mean=1.0, std=0.2)
+    llama = llama_with_the_weights_of(model)
+    token_ids = torch.randint(30, (2, seq))
+    targets = torch.randint(30, (2, seq))
+
+    logits = model(token_ids)
+    their_logits = llama(token_ids).logits
+    torch.testing.assert_close(logits, their_logits, rtol=1e-5, atol=1e-5)
+
+    cross_entropy(logits, targets).backward()
+    cross_entropy(their_logits, targets).backward()
+    their_grads = {name: weight.grad for name, weight in llama.named_parameters()}
+    for name, weight in model.named_parameters():
+        grad = hf_rows(name, weight.grad, config)
+        torch.testing.assert_close(grad, their_grads[hf_name(name)], rtol=1e-4, atol=1e-5)
+
+
+def test_later_tokens_do_not_change_earlier_logits():
+    model = TransformerLM(SMALL)
+    token_ids = torch.randint(50, (3, 16))
+    for cut in range(1, 16):
+        changed = token_ids.clone()
+        changed[:, cut:] = (changed[:, cut:] + 1) % 50
+        assert torch.equal(model(changed)[:, :cut], model(token_ids)[:, :cut])
+        assert not torch.allclose(model(changed)[:, cut:], model(token_ids)[:, cut:])
+
+
+@given(st.lists(st.integers(1, 3), max_size=3), st.integers(1, 16))
+def test_any_leading_axes(leading, seq):
+    model = TransformerLM(SMALL)
+    token_ids = torch.randint(50, (*leading, seq))
+    logits = model(token_ids)
+    assert logits.shape == (*leading, seq, 50)
+    flat = model(token_ids.reshape(-1, seq)).reshape(logits.shape)
+    torch.testing.assert_close(logits, flat, rtol=1e-4, atol=1e-5)
+
+
+def test_state_dict_keys():
+    layer = (
+        "ln1.weight",
+        "attn.q_proj.weight",
+        "attn.k_proj.weight",
+        "attn.v_proj.weight",
+        "attn.output_proj.weight",
+        "ln2.weight",
+        "ffn.w1.weight",
+        "ffn.w2.weight",
+        "ffn.w3.weight",
+    )
+    assert list(TransformerLM(SMALL).state_dict()) == [
+        "token_embeddings.weight",
+        *(f"layers.{index}.{name}" for index in range(2) for name in layer),
+        "ln_final.weight",
+        "lm_head.weight",
+    ]
+
+
+def test_num_parameters():
+    # GPT-2 XL's shape in the course's model
+    config = ModelConfig(
+        vocab_size=50257, context_length=1024, d_model=1600, num_layers=48, num_heads=25, d_ff=6400
+    )
+    assert TransformerLM(config, device="meta").num_parameters() == 2_127_057_600
+
+
+def test_the_seed_fixes_the_weights():
+    def weights(seed):
+        torch.manual_seed(seed)
+        return TransformerLM(SMALL).state_dict()
+
+    first, again, other = weights(0), weights(0), weights(1)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["lm_head.weight"], other["lm_head.weight"])
+
+
+def test_a_step_is_the_same_bit_for_bit():
+    model = TransformerLM(SMALL)
+    token_ids = torch.randint(50, (4, 16))
+    grads = []
+    for twin in (model, copy.deepcopy(model)):
+        cross_entropy(twin(token_ids), token_ids).backward()
+        grads.append([weight.grad for weight in twin.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+def test_reset_parameters_starts_afresh():
+    torch.manual_seed(0)
+    model = TransformerLM(SMALL)
+    fresh = copy.deepcopy(model.state_dict())
+    for weight in model.parameters():
+        torch.nn.init.zeros_(weight)
+    torch.manual_seed(0)
+    model.reset_parameters()
+    assert all(torch.equal(weight, fresh[name]) for name, weight in model.state_dict().items())
+
+
+def test_from_the_meta_device():
+    meta = TransformerLM(SMALL, device="meta", dtype=torch.bfloat16)
+    assert {(p.device.type, p.dtype) for p in meta.parameters()} == {("meta", torch.bfloat16)}
+    meta = TransformerLM(SMALL, device="meta").to_empty(device="cpu")
+    meta.reset_parameters()
+    model = TransformerLM(SMALL)
+    meta.load_state_dict(model.state_dict())
+    token_ids = torch.randint(50, (2, 16))
+    assert torch.equal(meta(token_ids), model(token_ids))
+
+
+def test_bfloat16_in_and_out():
+    model = TransformerLM(SMALL)
+    half = TransformerLM(SMALL, dtype=torch.bfloat16)
+    half.load_state_dict(model.state_dict())
+    token_ids = torch.randint(50, (2, 16))
+    assert half(token_ids).dtype == torch.bfloat16
+    torch.testing.assert_close(half(token_ids).float(), model(token_ids), rtol=0.1, atol=0.1)
+    cross_entropy(half(token_ids), token_ids).backward()
+    assert {p.grad.dtype for p in half.parameters()} == {torch.bfloat16}
+
+
+def test_autocast():
+    model = TransformerLM(SMALL)
+    token_ids = torch.randint(50, (2, 16))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(token_ids)
+    assert logits.dtype == torch.bfloat16
+    torch.testing.assert_close(logits.float(), model(token_ids), rtol=0.1, atol=0.1)
+
+
+def test_a_sequence_longer_than_the_context():
+    message = "a sequence of 17 tokens is longer than context_length=16"
+    with pytest.raises(ValueError, match=message):
+        TransformerLM(SMALL)(torch.zeros(1, 17, dtype=torch.int64))
+
+
+def test_ids_outside_the_vocabulary():
+    message = "token_ids go from 3 to 50; they must be from 0 to 49"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        TransformerLM(SMALL)(torch.tensor([[3, 50]]))

@@ -1,0 +1,116 @@
+import re
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tlm_layers import RotaryPositionalEmbedding
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
+
+
+def halves(x):
+    # our neighbours (0, 1), (2, 3), … -> all first ones, then all second ones, as Hugging Face
+    return torch.cat((x[..., 0::2], x[..., 1::2]), dim=-1)
+
+
+@given(st.integers(1, 8), st.integers(1, 20), st.sampled_from([100.0, 10000.0, 5e5]))
+def test_equals_hugging_face(half, seq, theta):
+    rope = RotaryPositionalEmbedding(theta, 2 * half, max_seq_len=20)
+    q, k = torch.randn(2, 2, 3, seq, 2 * half)
+    positions = torch.randint(20, (2, seq))
+    config = LlamaConfig(
+        hidden_size=2 * half,
+        num_attention_heads=1,
+        rope_parameters={"rope_type": "default", "rope_theta": theta},
+    )
+    cos, sin = LlamaRotaryEmbedding(config)(q, positions)
+    their_q, their_k = apply_rotary_pos_emb(halves(q), halves(k), cos, sin)
+    our_positions = positions.unsqueeze(-2)  # for the axis of heads
+    tolerance = {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(halves(rope(q, our_positions)), their_q, **tolerance)
+    torch.testing.assert_close(halves(rope(k, our_positions)), their_k, **tolerance)
+
+
+@given(st.lists(st.integers(1, 3), max_size=3), st.integers(1, 10))
+def test_leading_axes_and_default_positions(leading, seq):
+    rope = RotaryPositionalEmbedding(10000.0, 6, max_seq_len=10)
+    x = torch.randn(*leading, seq, 6)
+    positions = torch.arange(seq)
+    torch.testing.assert_close(rope(x), rope(x, positions))
+    torch.testing.assert_close(rope(x), rope(x, positions.expand(*leading, seq)))
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 20))
+def test_dot_products_depend_on_the_distance_alone(i, j, shift):
+    rope = RotaryPositionalEmbedding(10000.0, 8, max_seq_len=64)
+    q, k = torch.randn(2, 1, 8)
+
+    def score(i, j):
+        return (rope(q, torch.tensor([i])) * rope(k, torch.tensor([j]))).sum()
+
+    torch.testing.assert_close(score(i, j), score(i + shift, j + shift), rtol=1e-4, atol=1e-4)
+
+
+def test_lengths_stay_and_position_0_is_the_identity():
+    rope = RotaryPositionalEmbedding(10000.0, 8, max_seq_len=16)
+    x = torch.randn(3, 16, 8)
+    torch.testing.assert_close(rope(x).norm(dim=-1), x.norm(dim=-1))
+    assert torch.equal(rope(x)[:, 0], x[:, 0])
+
+
+def test_gradient_also_through_a_transposed_input():
+    rope = RotaryPositionalEmbedding(10000.0, 4, max_seq_len=8)
+    x = torch.randn(8, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: rope(x.transpose(0, 1)), x)
+
+
+def test_types():
+    rope = RotaryPositionalEmbedding(10000.0, 4, max_seq_len=8)
+    x = torch.randn(8, 4).to(torch.bfloat16)
+    assert rope(x).dtype == torch.bfloat16
+    torch.testing.assert_close(rope(x), rope(x.float()).to(torch.bfloat16))
+    torch.testing.assert_close(rope(x, torch.arange(8, dtype=torch.int32)), rope(x))
+
+
+def test_no_state_and_refilled_after_meta():
+    rope = RotaryPositionalEmbedding(10000.0, 4, max_seq_len=8, device="meta")
+    assert rope.state_dict() == {}
+    assert rope.table.device.type == "meta"
+    rope = rope.to_empty(device="cpu")
+    rope.reset_parameters()
+    x = torch.randn(8, 4)
+    assert torch.equal(rope(x), RotaryPositionalEmbedding(10000.0, 4, max_seq_len=8)(x))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 8), (-1, 3)])
+def test_positions_outside_the_table(low, high):
+    rope = RotaryPositionalEmbedding(10000.0, 4, max_seq_len=8)
+    message = f"token_positions go from {low} to {high}; they must be from 0 to 7 (max_seq_len=8)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        rope(torch.randn(2, 4), torch.tensor([low, high]))
+
+
+def test_a_sequence_longer_than_the_table():
+    rope = RotaryPositionalEmbedding(10000.0, 4, max_seq_len=8)
+    with pytest.raises(ValueError, match="a sequence of 9 is longer than max_seq_len=8"):
+        rope(torch.randn(9, 4))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0.0, 4, 8), "theta=0.0 and max_seq_len=8 must be positive"),
+        ((1e4, 4, 0), "theta=10000.0 and max_seq_len=0 must be positive"),
+        ((1e4, 5, 8), "d_k=5 must be positive and even: features turn in pairs"),
+        ((1e4, 0, 8), "d_k=0 must be positive and even: features turn in pairs"),
+    ],
+)
+def test_out_of_range(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        RotaryPositionalEmbedding(*arguments)
+
+
+def test_printed():
+    rope = RotaryPositionalEmbedding(100.0, 4, 8)
+    assert str(rope) == "RotaryPositionalEmbedding(theta=100.0, d_k=4, max_seq_len=8)"
