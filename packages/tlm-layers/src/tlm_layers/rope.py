@@ -14,7 +14,8 @@ class RotaryPositionalEmbedding(nn.Module):
     same map with the features in another order.) A pair is taken as one complex number, and the
     turn as a multiplication by cos + i sin, in float32 at least.
 
-    The table of cosines and sines is not in the state dict.
+    The table of cosines and sines is float32 and not in the state dict. (`.to(torch.bfloat16)`
+    rounds it with the rest of a model; building the model with `dtype=torch.bfloat16` does not.)
 
     Args:
         theta: base of the angles.
