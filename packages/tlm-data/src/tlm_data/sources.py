@@ -162,8 +162,8 @@ def split_within_files(
 ) -> tuple[list[TextSlice], list[TextSlice]]:
     """Hold out the end of each file for validation.
 
-    A file is cut at the first ``separator`` in its last ``val_fraction``, so that no document is
-    divided; without one there, at the first line end; without that, at a character.
+    A file is cut after the first ``separator`` that ends in its last ``val_fraction``, so that no
+    document is divided; without one there, after the first line; without that, at a character.
 
     Args:
         files: The files to divide.
@@ -191,10 +191,10 @@ def _check_val_fraction(val_fraction: float) -> None:
         raise ValueError(f"val_fraction={val_fraction} must lie between 0 and 1")
 
 
-def _find(path: Path, mark: bytes, start: int) -> int | None:
-    """Return the offset after the first ``mark`` that begins at ``start`` or later."""
+def _find(path: Path, mark: bytes, target: int) -> int | None:
+    """Return the offset after the first ``mark`` that ends at ``target`` or later."""
     tail = b""
-    offset = start
+    offset = start = max(0, target - len(mark))
     for chunk in TextSlice(path, start, path.stat().st_size).chunks():
         window = tail + chunk
         at = window.find(mark)

@@ -8,7 +8,6 @@ the others. It appears under its name only when it is complete. Nothing is loade
 import base64
 import json
 import os
-import pickle
 import shutil
 import tempfile
 from pathlib import Path
@@ -79,7 +78,9 @@ def load_checkpoint(
     name = src if isinstance(src, (str, os.PathLike)) else getattr(src, "name", "the file")
     try:
         state = torch.load(src, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        raise
+    except Exception as error:  # damaged bytes make the reader fail in many ways
         raise CheckpointError(
             f"{name} is not a readable checkpoint: {_first_line(error)}"
         ) from None

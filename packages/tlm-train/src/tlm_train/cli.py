@@ -8,12 +8,18 @@ from typing import Annotated
 
 import tyro
 
-from tlm_train.config import RunConfig, parse_values, read_toml, to_arguments
+from tlm_train.config import RunConfig, parse_arguments, parse_values, read_toml, to_arguments
 
 _DESCRIPTION = """Train Transformer language models from raw text.
 
-With no argument it trains a small model on the Python standard library's own sources, in about
-two minutes on two cores, and shows what it writes. Results go to a folder under runs/."""
+With no argument it trains a small model on the Python standard library's own sources, in about \
+two minutes on two cores, and shows what it writes. Results go to a folder under runs/.
+
+  tlm-train                                    train with the defaults
+  tlm-train run my.toml --optim.lr 3e-4        options from a file, then from the command line
+  tlm-train --data.text my.txt                 train on your own text
+  tlm-train resume runs/NAME                   go on with a run that was stopped
+  tlm-train generate runs/NAME --prompt "def " write text"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,13 +73,8 @@ Command = (
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; a user's mistake is one line on stderr and exit code 2."""
     try:
-        command = tyro.cli(
-            Command,
-            prog="tlm-train",
-            description=_DESCRIPTION,
-            args=_complete(list(sys.argv[1:] if arguments is None else arguments)),
-        )
-        _execute(command)
+        arguments = _complete(list(sys.argv[1:] if arguments is None else arguments))
+        _execute(parse_arguments(Command, arguments, prog="tlm-train", description=_DESCRIPTION))
     except (ValueError, OSError) as error:
         print(f"tlm-train: {error}", file=sys.stderr)
         sys.exit(2)

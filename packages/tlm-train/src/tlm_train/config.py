@@ -1,9 +1,13 @@
 """The configuration of a run: five sections of plain values, and their TOML form."""
 
+import contextlib
 import dataclasses
 import difflib
+import io
+import re
 import sys
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -102,7 +106,8 @@ class TrainConfig:
             "checkpoint_every_steps",
             "keep_checkpoints",
         )
-        _require_not_negative("train", self, "seed")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"train.seed={self.seed} must lie between 0 and 2**31 - 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,9 +221,46 @@ def to_arguments(values: dict[str, Any]) -> list[str]:
     """Turn ``{"optim.lr": 3e-4, ...}`` into command-line arguments."""
     arguments = []
     for key, value in values.items():
-        arguments.append(f"--{key}")
-        arguments += [str(item) for item in value] if isinstance(value, list) else [str(value)]
+        if isinstance(value, list):
+            arguments += [f"--{key}", *map(str, value)]
+        else:
+            arguments.append(f"--{key}={value}")
     return arguments
+
+
+def parse_arguments(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
+    """Let tyro parse arguments into a dataclass, with its errors as one-line exceptions.
+
+    Args:
+        kind: The dataclass, or a union of them.
+        arguments: The command line.
+        options: For ``tyro.cli``.
+
+    Raises:
+        ValueError: The arguments are wrong; the message says what and, for a misspelt option,
+            which one is near.
+    """
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(kind, args=list(arguments), **options)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ValueError(_one_line(errors.getvalue())) from None
+
+
+def _one_line(box: str) -> str:
+    """Return the message of the box that tyro draws around an error."""
+    rows = [line.strip("│╭╮╰╯ \n") for line in box.splitlines()]
+    message, *rest = " ".join(row for row in rows[1:] if row).split(" ───")
+    # What is not an option there is the name of a class, which tells a user nothing.
+    message = re.sub(r"^Error parsing (?!-)\S+: |^Error parsing ", "", message).strip()
+    near = re.search(r"Perhaps you meant:.*?(--\S+)", " ".join(rest))
+    commands = re.search(r"Available subcommands: (.*)", " ".join(rest))
+    if near:
+        return f"{message}; did you mean {near[1]}?"
+    return f"{message}; the commands are {commands[1]}" if commands else message
 
 
 def parse_values(path: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -237,13 +279,12 @@ def parse_values(path: Path, values: dict[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         option = dataclasses.make_dataclass("Option", [("value", types[key])])
         try:
-            result: Any = tyro.cli(
-                option, args=to_arguments({"value": value}), console_outputs=False
-            )
-        except SystemExit:
-            wanted = getattr(types[key], "__name__", str(types[key]))
+            parsed[key] = parse_arguments(option, to_arguments({"value": value})).value
+        except ValueError:
+            kind = types[key]
+            wanted = str(kind) if typing.get_args(kind) else kind.__name__
+            wanted = wanted.replace("typing.", "").replace("pathlib.", "")
             raise ValueError(f"{path}: {key} = {value!r} is not of type {wanted}") from None
-        parsed[key] = result.value
     return parsed
 
 

@@ -1,0 +1,83 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tlm_data import atomic
+
+
+def test_write_file_replaces_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    atomic.write_file(path, "old")
+    atomic.write_file(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_write_file_that_fails_keeps_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    atomic.write_file(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        atomic.write_file(path, "\ud800")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_new_folder_appears_at_the_end(tmp_path: Path) -> None:
+    with atomic.new_folder(tmp_path / "deep" / "folder") as folder:
+        (folder / "inner").mkdir()
+        (folder / "inner" / "file").write_text("x")
+        assert not (tmp_path / "deep" / "folder").exists()
+    assert (tmp_path / "deep" / "folder" / "inner" / "file").read_text() == "x"
+    assert os.listdir(tmp_path / "deep") == ["folder"]
+
+
+def test_new_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), atomic.new_folder(tmp_path / "folder") as folder:
+        (folder / "file").write_text("x")
+        raise KeyError
+    assert os.listdir(tmp_path) == []
+
+
+def test_new_folder_refuses_a_name_in_use(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with (
+        pytest.raises(FileExistsError, match="folder exists already"),
+        atomic.new_folder(tmp_path / "folder"),
+    ):
+        pass
+    with (
+        pytest.raises(FileExistsError, match="made by another process"),
+        atomic.new_folder(tmp_path / "late") as folder,
+    ):
+        (folder / "ours").write_text("x")
+        (tmp_path / "late").mkdir()
+        (tmp_path / "late" / "theirs").write_text("x")
+    assert os.listdir(tmp_path / "late") == ["theirs"]
+
+
+def test_a_kill_in_the_middle_publishes_nothing(tmp_path: Path) -> None:
+    script = """
+import sys, time
+from pathlib import Path
+from tlm_data import atomic
+with atomic.new_folder(Path(sys.argv[1])) as folder:
+    (folder / "file").write_text("half")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+    target = tmp_path / "folder"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(target)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not target.exists()
+    with atomic.new_folder(target) as folder:
+        (folder / "file").write_text("whole")
+    assert (target / "file").read_text() == "whole"
