@@ -17,7 +17,7 @@ def corpus() -> list[str]:
     documents = [source.read_text(encoding="utf-8") for source in sources]
     return [
         *documents,
-        "Die Käuferin zählt 1.234 Äpfel – »schön«!\r\n\r\n",
+        "Die Käuferin zählt 1.234 Äpfel: »schön«!\r\n\r\n",
         "日本語の文。\n\n  그리고",
     ]
 

@@ -10,7 +10,7 @@ def test_replaces_whole_and_leaves_nothing_beside(tmp_path: Path) -> None:
     write_text(path, "one")
     write_text(path, "two\r\n…")
     assert path.read_bytes() == "two\r\n…".encode()
-    assert os.listdir(tmp_path) == ["file.json"]  # noqa: PTH208
+    assert os.listdir(tmp_path) == ["file.json"]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

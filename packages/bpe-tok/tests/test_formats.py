@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from bpe_tok import Tokenizer
-from bpe_tok.formats import spell, unspell
+from bpe_tok.spelling import spell
 
 
 @pytest.fixture
@@ -18,16 +18,6 @@ def gpt2_files(trained: Tokenizer, tmp_path: Path) -> tuple[Path, Path]:
     files = tmp_path / "vocab.json", tmp_path / "merges.txt"
     trained.save_gpt2(*files)
     return files
-
-
-def test_spelling() -> None:
-    spellings = [spell(bytes([byte])) for byte in range(256)]
-    assert len(set(spellings)) == 256
-    assert all(len(spelling) == 1 and spelling.isprintable() for spelling in spellings)
-    assert unspell("".join(spellings)) == bytes(range(256))
-    assert (spell(b" the"), spell(b"\n"), spell("é".encode())) == ("Ġthe", "Ċ", "Ã©")
-    with pytest.raises(ValueError, match="'中' stands for no byte"):
-        unspell("a中")
 
 
 def test_gpt2_files_come_back(trained: Tokenizer, gpt2_files: tuple[Path, Path]) -> None:
@@ -98,6 +88,7 @@ def test_a_special_token_spelled_like_another(tmp_path: Path) -> None:
         (["model", "vocab", "a"], 98, r"id 98 is both"),
         (["model", "vocab", "a"], 5000, r"vocab has id 98 but not 97"),
         (["model", "vocab", "中"], 1000, "model.vocab: '中' is not in GPT-2's spelling"),
+        (["added_tokens", 0, "content"], "\ud800", r"special token has a lone surrogate, U\+D800"),
         (["model", "dropout"], 0.1, "model: dropout=0.1 is not supported, only null or 0"),
         (["added_tokens", 0], "x", r"added_tokens\[0\]: 'x' must be an object"),
         (["added_tokens", 0, "id"], None, r"added_tokens\[0\].id: None must be an integer"),

@@ -2,51 +2,15 @@
 
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bpe_tok.atomic_write import write_text
+from bpe_tok.spelling import spell, spell_vocab, unspell, unspell_vocab
 
 Vocab = dict[int, bytes]
 Merges = list[tuple[bytes, bytes]]
-
-
-def _byte_spelling() -> dict[int, str]:
-    """GPT-2's table: a printable character for each byte, the byte's own where it has one."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {b: chr(b) for b in printable} | {b: chr(256 + n) for n, b in enumerate(others)}
-
-
-_SPELLING = _byte_spelling()
-_BYTE = {character: byte for byte, character in _SPELLING.items()}
-
-
-def spell(token: bytes) -> str:
-    r"""Write bytes as printable characters, as GPT-2's files do.
-
-    >>> spell(b" the\n")
-    'ĠtheĊ'
-    """
-    return token.decode("latin-1").translate(_SPELLING)
-
-
-def unspell(spelling: str) -> bytes:
-    """Undo `spell`.
-
-    Raises:
-        ValueError: if a character stands for no byte.
-
-    >>> unspell("Ġthe")
-    b' the'
-    """
-    try:
-        return bytes([_BYTE[character] for character in spelling])
-    except KeyError as error:
-        raise ValueError(
-            f"{spelling!r} is not in GPT-2's spelling: {error.args[0]!r} stands for no byte"
-        ) from None
 
 
 def read_gpt2(
@@ -96,7 +60,7 @@ def write_gpt2(
         merges: pairs of tokens, in the order learned.
         special_tokens: the id of each special token.
     """
-    ids = _spell_vocab(vocab, merges, special_tokens)
+    ids = spell_vocab(vocab, merges, special_tokens)
     lines = ["#version: 0.2", *(f"{spell(left)} {spell(right)}" for left, right in merges), ""]
     write_text(Path(vocab_path), json.dumps(ids, ensure_ascii=False))
     write_text(Path(merges_path), "\n".join(lines))
@@ -179,53 +143,20 @@ def write_hf(
             "fuse_unk": False,
             "byte_fallback": False,
             "ignore_merges": False,
-            "vocab": _spell_vocab(vocab, merges, special_tokens),
+            "vocab": spell_vocab(vocab, merges, special_tokens),
             "merges": [f"{spell(left)} {spell(right)}" for left, right in merges],
         },
     }
     write_text(Path(path), json.dumps(content, ensure_ascii=False, indent=2))
 
 
-def _spell_vocab(
-    vocab: Mapping[int, bytes],
-    merges: Iterable[tuple[bytes, bytes]],
-    special_tokens: Mapping[str, int],
-) -> dict[str, int]:
-    """The vocab as the files have it: special tokens as they are, all others spelled."""
-    needed = {left + right for left, right in merges}
-    special_ids = set(special_tokens.values())
-    ids = {
-        spell(token): token_id
-        for token_id, token in vocab.items()
-        if token_id not in special_ids or len(token) == 1 or token in needed
-    }
-    for token, token_id in special_tokens.items():
-        if ids.setdefault(token, token_id) != token_id:
-            raise ValueError(
-                f"special token {token!r} cannot be written: in the file's spelling it is also "
-                f"the token {vocab[ids[token]]!r}"
-            )
-    return dict(sorted(ids.items(), key=lambda item: item[1]))
-
-
 def _read_vocab(ids: Any, merges: Merges, special_tokens: Collection[str], where: str) -> Vocab:
-    """Undo `_spell_vocab`."""
-    needed = {left + right for left, right in merges}
-    vocab: Vocab = {}
     for spelling, token_id in _expect(ids, dict, where).items():
         _expect(token_id, int, f"{where}[{spelling!r}]")
-        token = spelling.encode() if spelling in special_tokens else None
-        try:
-            ordinary = unspell(spelling)
-        except ValueError as error:
-            if token is None:
-                raise ValueError(f"{where}: {error}") from None
-        else:
-            if token is None or len(ordinary) == 1 or ordinary in needed:
-                token = ordinary
-        if vocab.setdefault(token_id, token) != token:
-            raise ValueError(f"{where}: id {token_id} is both {vocab[token_id]!r} and {token!r}")
-    return vocab
+    try:
+        return unspell_vocab(ids, merges, special_tokens)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _read_merge(merge: Any, where: str) -> tuple[bytes, bytes]:
