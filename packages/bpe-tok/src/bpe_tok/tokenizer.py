@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from bpe_tok import formats
 from bpe_tok.encoder import PretokenIds
 from bpe_tok.pretokenize import blocks, pretokenize
 from bpe_tok.special import SpecialTokens, check_encodable
+from bpe_tok.vocab import merge_ids, token_ids
 
 FILE_NAME = "tokenizer.json"
 
@@ -53,13 +54,13 @@ class Tokenizer:
         self._specials = SpecialTokens(special_tokens or ())
         self.vocab = {token_id: vocab[token_id] for token_id in sorted(vocab)}
         self.merges = [(left, right) for left, right in merges]
-        ids = _invert(self.vocab)
+        ids = token_ids(self.vocab)
         for token in self._specials.tokens:
             self.vocab[ids.setdefault(token.encode(), len(ids))] = token.encode()
         by_id = sorted(self._specials.tokens, key=lambda token: ids[token.encode()])
         self.special_tokens = {token: ids[token.encode()] for token in by_id}
         self._pretoken_ids = PretokenIds(
-            [ids[bytes([byte])] for byte in range(256)], _merge_ids(self.merges, ids)
+            [ids[bytes([byte])] for byte in range(256)], merge_ids(self.merges, ids)
         )
 
     @classmethod
@@ -249,43 +250,4 @@ class Tokenizer:
 
     def __reduce__(self) -> tuple[object, ...]:
         # The cache stays behind: it can be large, and the other process fills its own.
-        return Tokenizer, (self.vocab, self.merges, tuple(self.special_tokens))
-
-
-def _invert(vocab: Mapping[int, bytes]) -> dict[bytes, int]:
-    """Check a vocab, and return the id of each token."""
-    ids: dict[bytes, int] = {}
-    for expected, (token_id, token) in enumerate(vocab.items()):
-        if token_id != expected:
-            raise ValueError(
-                f"vocab has id {token_id} but not {expected}; ids must be 0, 1, 2, ..."
-            )
-        if not isinstance(token, bytes) or not token:
-            raise ValueError(f"vocab[{token_id}]={token!r} must be bytes, at least one")
-        if token in ids:
-            raise ValueError(f"vocab has {token!r} twice, as ids {ids[token]} and {token_id}")
-        ids[token] = token_id
-    missing = [byte for byte in range(256) if bytes([byte]) not in ids]
-    if missing:
-        raise ValueError(
-            f"vocab lacks {len(missing)} of the 256 single bytes, first {bytes(missing[:1])!r}"
-        )
-    return ids
-
-
-def _merge_ids(
-    merges: Sequence[tuple[bytes, bytes]], ids: Mapping[bytes, int]
-) -> list[tuple[int, int, int]]:
-    """Check merges against a vocab, and return them as ids of left part, right part and whole."""
-    seen: dict[tuple[bytes, bytes], int] = {}
-    for place, (left, right) in enumerate(merges):
-        for name, token in (("left part", left), ("right part", right), ("result", left + right)):
-            if token not in ids:
-                raise ValueError(
-                    f"merges[{place}]={(left, right)!r}: the {name} {token!r} is not in the vocab"
-                )
-        if seen.setdefault((left, right), place) != place:
-            raise ValueError(
-                f"merges[{place}]={(left, right)!r} repeats merges[{seen[left, right]}]"
-            )
-    return [(ids[left], ids[right], ids[left + right]) for left, right in merges]
+        return type(self), (self.vocab, self.merges, tuple(self.special_tokens))

@@ -1,0 +1,66 @@
+"""What a vocab and its merges must be to make a tokenizer."""
+
+from collections.abc import Mapping, Sequence
+
+
+def token_ids(vocab: Mapping[int, bytes]) -> dict[bytes, int]:
+    """Check a vocab, and turn it round.
+
+    Args:
+        vocab: the bytes of each id, in the order of the ids.
+
+    Returns:
+        The id of each token.
+
+    Raises:
+        ValueError: if the ids are not 0, 1, 2, ..., a token comes twice, or a byte has no token.
+    """
+    ids: dict[bytes, int] = {}
+    for expected, (token_id, token) in enumerate(vocab.items()):
+        if token_id != expected:
+            raise ValueError(
+                f"vocab has id {token_id} but not {expected}; ids must be 0, 1, 2, ..."
+            )
+        if not isinstance(token, bytes) or not token:
+            raise ValueError(f"vocab[{token_id}]={token!r} must be bytes, at least one")
+        if token in ids:
+            raise ValueError(f"vocab has {token!r} twice, as ids {ids[token]} and {token_id}")
+        ids[token] = token_id
+    missing = [byte for byte in range(256) if bytes([byte]) not in ids]
+    if missing:
+        raise ValueError(
+            f"vocab lacks {len(missing)} of the 256 single bytes, first {bytes(missing[:1])!r}"
+        )
+    return ids
+
+
+def merge_ids(
+    merges: Sequence[tuple[bytes, bytes]], ids: Mapping[bytes, int]
+) -> list[tuple[int, int, int]]:
+    """Check merges against a vocab, and write them as ids.
+
+    Args:
+        merges: pairs of tokens, in the order learned.
+        ids: the id of each token.
+
+    Returns:
+        The ids of left part, right part and whole of each merge.
+
+    Raises:
+        ValueError: if a part or the whole has no id, or a merge comes twice.
+
+    >>> merge_ids([(b"a", b"b")], {b"a": 0, b"b": 1, b"ab": 2})
+    [(0, 1, 2)]
+    """
+    seen: dict[tuple[bytes, bytes], int] = {}
+    for place, (left, right) in enumerate(merges):
+        for name, token in (("left part", left), ("right part", right), ("result", left + right)):
+            if token not in ids:
+                raise ValueError(
+                    f"merges[{place}]={(left, right)!r}: the {name} {token!r} is not in the vocab"
+                )
+        if seen.setdefault((left, right), place) != place:
+            raise ValueError(
+                f"merges[{place}]={(left, right)!r} repeats merges[{seen[left, right]}]"
+            )
+    return [(ids[left], ids[right], ids[left + right]) for left, right in merges]
