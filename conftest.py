@@ -4,12 +4,17 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Small shapes on small machines: more threads only fight each other.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 # No test talks to a network or asks for a login.
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# Shared machines stall now and then, which says nothing about the code.
+settings.register_profile("tlm", deadline=None, max_examples=40)
+settings.load_profile("tlm")
 
 ROOT = Path(__file__).parent
 

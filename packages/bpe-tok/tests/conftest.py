@@ -6,11 +6,6 @@ import pathlib
 
 import bpe_tok
 import pytest
-from hypothesis import settings
-
-# A busy machine is no reason to fail.
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
 
 SPECIALS = ["<|endoftext|>", "<|end|>", "<|end|><|end|>", "<|pad 0|>", "été"]
 

@@ -1,9 +1,6 @@
 import pytest
 import torch
-from hypothesis import register_random, settings
-
-settings.register_profile("tensors", deadline=None, max_examples=40)
-settings.load_profile("tensors")
+from hypothesis import register_random
 
 
 class TorchRandom:

@@ -106,7 +106,8 @@ def sequential_batches(
     """Cut a token sequence into windows that do not overlap, for evaluation.
 
     Every token but the first is a target exactly once, the tail included: the last batch holds
-    one shorter window where the length does not come out even.
+    one shorter window where the length does not come out even. So a text that is shorter than a
+    context is scored too.
 
     Args:
         tokens: Token ids, (n,).
@@ -119,9 +120,11 @@ def sequential_batches(
         ``(x, y)``, int64, (up to batch_size, context_length).
 
     Raises:
-        ValueError: ``tokens`` is shorter than context_length + 1.
+        ValueError: There are fewer than two tokens.
     """
-    num_windows, tail = divmod(_check_length(tokens, context_length) - 1, context_length)
+    if len(tokens) < 2:
+        raise ValueError(f"{len(tokens)} tokens are too few to evaluate on: at least 2 are needed")
+    num_windows, tail = divmod(len(tokens) - 1, context_length)
     starts = np.arange(num_windows) * context_length
     if max_windows is not None and max_windows < num_windows:
         starts = starts[np.arange(max_windows) * num_windows // max_windows]

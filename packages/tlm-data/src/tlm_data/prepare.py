@@ -163,7 +163,9 @@ def write_documents(documents: Iterable[str], tokenizer: Tokenizer, path: str | 
     Raises:
         ValueError: The tokenizer lacks ``<|endoftext|>``.
     """
-    end_id = tokenizer.special_tokens[END_OF_TEXT]
+    end_id = tokenizer.special_tokens.get(END_OF_TEXT)
+    if end_id is None:
+        raise ValueError(f"the tokenizer lacks the special token {END_OF_TEXT}")
     with TokenStoreWriter(
         path,
         vocab_size=tokenizer.vocab_size,

@@ -164,6 +164,7 @@ def split_within_files(
 
     A file is cut after the first ``separator`` that ends in its last ``val_fraction``, so that no
     document is divided; without one there, after the first line; without that, at a character.
+    Nothing is held out of an empty file.
 
     Args:
         files: The files to divide.
@@ -180,7 +181,7 @@ def split_within_files(
         whole = TextSlice.whole(path)
         target = round(whole.num_bytes * (1 - val_fraction))
         cut = _find(path, separator.encode(), target) or _find(path, b"\n", target)
-        cut = min(cut or _character_start(path, target), whole.end)
+        cut = cut or _character_start(path, target)
         train.append(TextSlice(path, 0, cut))
         val.append(TextSlice(path, cut, whole.end))
     return train, val
@@ -192,14 +193,16 @@ def _check_val_fraction(val_fraction: float) -> None:
 
 
 def _find(path: Path, mark: bytes, target: int) -> int | None:
-    """Return the offset after the first ``mark`` that ends at ``target`` or later."""
+    """Return the offset after the first ``mark`` that ends at ``target`` or later, but not last."""
     tail = b""
     offset = start = max(0, target - len(mark))
-    for chunk in TextSlice(path, start, path.stat().st_size).chunks():
+    end = path.stat().st_size
+    for chunk in TextSlice(path, start, end).chunks():
         window = tail + chunk
         at = window.find(mark)
         if at >= 0:
-            return offset - len(tail) + at + len(mark)
+            cut = offset - len(tail) + at + len(mark)
+            return cut if cut < end else None
         offset += len(chunk)
         tail = window[len(window) - len(mark) + 1 :]
     return None

@@ -110,15 +110,13 @@ def write_step(
     """Write a run's checkpoint folder.
 
     Args:
-        folder: Its name; an older folder of that name is left in place, since the same step of
-            the same run holds the same weights.
+        folder: Its name; a folder of that name, which a resumed run has passed over as damaged,
+            is replaced.
         model: Its parameters and persistent buffers go to ``model.safetensors``.
         optimizer: Per-parameter state goes to ``optim.safetensors``, keyed by the parameter's
             name in the model; settings of its groups go to ``trainer.json``.
         trainer_state: JSON values to restore beside them.
     """
-    if folder.exists():
-        return
     names = _names(model, optimizer)
     state = optimizer.state_dict()
     moments = {
@@ -131,6 +129,8 @@ def write_step(
         "param_groups": state["param_groups"],
         "torch_rng": base64.b64encode(bytes(torch.get_rng_state().tolist())).decode(),
     }
+    if folder.exists():
+        shutil.rmtree(folder)
     with atomic.new_folder(folder) as temporary:
         save_file(
             {name: value.contiguous() for name, value in model.state_dict().items()},

@@ -39,9 +39,9 @@ def run(config: RunConfig) -> RunFolder:
     find_device(config.train.device)
     with RunProgress(Console()) as progress:
         corpus = load_corpus(config.data, config.model.vocab_size, progress.update)
-        config = _resolve(config, corpus, progress)
-        folder = RunFolder.create(config.log.run_dir, config, corpus.tokenizer)
-        _train(config, folder, corpus, progress, checkpoint=None)
+        trainer = Trainer(_resolve(config, corpus, progress), corpus)
+        folder = RunFolder.create(config.log.run_dir, trainer.config, corpus.tokenizer)
+        _train(trainer, folder, progress)
     return folder
 
 
@@ -62,7 +62,11 @@ def resume(path: Path) -> RunFolder:
         if checkpoint is None and passed_over:
             raise CheckpointError(f"no checkpoint of {path} is whole: start a new run")
         corpus = load_corpus(config.data, config.model.vocab_size, progress.update)
-        _train(config, folder, corpus, progress, checkpoint)
+        trainer = Trainer(config, corpus)
+        if checkpoint is not None:
+            trainer.load(checkpoint)
+        progress.say(f"going on from step {trainer.step} of {config.train.steps}")
+        _train(trainer, folder, progress)
     return folder
 
 
@@ -150,22 +154,13 @@ def _resolve(config: RunConfig, corpus: Corpus, progress: RunProgress) -> RunCon
     return dataclasses.replace(config, data=data)
 
 
-def _train(
-    config: RunConfig,
-    folder: RunFolder,
-    corpus: Corpus,
-    progress: RunProgress,
-    checkpoint: Path | None,
-) -> None:
-    trainer = Trainer(config, corpus)
-    if checkpoint is not None:
-        trainer.load(checkpoint)
-        progress.say(f"going on from step {trainer.step} of {config.train.steps}")
+def _train(trainer: Trainer, folder: RunFolder, progress: RunProgress) -> None:
+    config = trainer.config
     architecture = trainer.architecture()
     progress.say(
         f"{config.model.num_layers} layers, d_model {config.model.d_model}, "
         f"{count_text(architecture['num_parameters'])} parameters, "
-        f"{count_text(len(corpus.train))} tokens of text, on {trainer.device} with "
+        f"{count_text(len(trainer.corpus.train))} tokens of text, on {trainer.device} with "
         f"{torch.get_num_threads()} threads"
     )
     wandb = start_wandb(

@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import pytest
+from bpe_tok import Tokenizer
+from tlm_data import (
+    END_OF_TEXT,
+    Corpus,
+    TextSlice,
+    TokenStoreError,
+    prepare_corpus,
+    write_documents,
+)
+
+DOCUMENTS = ["the cat sat on the mat\n", "a cat, a hat", "漢字 and 🙂"]
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> TextSlice:
+    path = tmp_path / "text.txt"
+    path.write_text(END_OF_TEXT.join(DOCUMENTS), encoding="utf-8")
+    return TextSlice.whole(path)
+
+
+def prepare(tmp_path: Path, text: TextSlice, **options: object) -> Corpus:
+    arguments = {"name": "mine", "vocab_size": 270} | options
+    return prepare_corpus([text], [text], tmp_path / "data", **arguments)  # type: ignore[arg-type]
+
+
+def test_the_ids_are_hugging_faces(tmp_path: Path, text: TextSlice) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    corpus = prepare(tmp_path, text)
+    theirs = tokenizers.Tokenizer.from_file(str(corpus.path / "tokenizer" / "tokenizer.json"))
+    expected = [theirs.encode(document + END_OF_TEXT).ids for document in DOCUMENTS]
+    assert [document.tolist() for document in corpus.train.documents()] == expected
+    assert corpus.train.meta["num_bytes"] == sum(len(d.encode()) for d in DOCUMENTS)
+    assert corpus.train.meta["tokenizer_fingerprint"] == corpus.tokenizer.fingerprint
+
+
+def test_the_same_text_is_prepared_once(tmp_path: Path, text: TextSlice) -> None:
+    stages: list[str] = []
+    first = prepare(tmp_path, text, on_progress=lambda stage, done, total: stages.append(stage))
+    assert list(dict.fromkeys(stages)) == [
+        "tokenizer: count",
+        "tokenizer: merge",
+        "encode train",
+        "encode val",
+    ]
+    stages.clear()
+    again = prepare(tmp_path, text, on_progress=lambda stage, done, total: stages.append(stage))
+    assert again.path == first.path and not stages
+    text.path.write_text("other words")
+    assert prepare(tmp_path, TextSlice.whole(text.path)).path != first.path
+    assert prepare(tmp_path, TextSlice.whole(text.path), vocab_size=260).path != first.path
+
+
+def test_a_given_tokenizer_is_used(tmp_path: Path, text: TextSlice) -> None:
+    tokenizer = Tokenizer.byte_level([END_OF_TEXT])
+    corpus = prepare(tmp_path, text, tokenizer=tokenizer)
+    assert corpus.tokenizer.fingerprint == tokenizer.fingerprint
+    first = next(corpus.train.documents())
+    assert bytes(first[:-1].astype("uint8")).decode() == DOCUMENTS[0]
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path, text: TextSlice) -> None:
+    text.path.write_bytes(text.path.read_bytes() + b"\xff")
+    with pytest.raises(ValueError, match=rf"text\.txt is not UTF-8: byte {text.end} "):
+        prepare(tmp_path, TextSlice.whole(text.path))
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_an_empty_side_is_named(tmp_path: Path, text: TextSlice) -> None:
+    with pytest.raises(ValueError, match=r"the training text is empty \(no file\)"):
+        prepare_corpus([], [text], tmp_path, name="x", vocab_size=300)
+    with pytest.raises(ValueError, match=r"the validation text is empty \(.*text\.txt\)"):
+        prepare_corpus([text], [TextSlice(text.path, 3, 3)], tmp_path, name="x", vocab_size=300)
+
+
+def test_a_store_of_another_tokenizer_is_refused(tmp_path: Path, text: TextSlice) -> None:
+    corpus = prepare(tmp_path, text)
+    Tokenizer.byte_level([END_OF_TEXT]).save(corpus.path / "tokenizer")
+    with pytest.raises(TokenStoreError, match="was made with tokenizer"):
+        Corpus.open(corpus.path)
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"lacks the special token <\|endoftext\|>"):
+        write_documents(["a"], Tokenizer.byte_level(), tmp_path / "store")
