@@ -1,7 +1,7 @@
 """Try the packages that stand alone in clean virtual environments.
 
 Shows that the wheel of bpe-tok works with neither torch nor numpy there, and those of tlm-layers
-and tlm-optim with none of their siblings: ``hatch build --all dist && hatch run wheels dist``.
+and tlm-optim with none of their siblings: `hatch build --all dist && hatch run wheels dist`.
 """
 
 import subprocess

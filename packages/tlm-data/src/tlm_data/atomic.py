@@ -18,7 +18,7 @@ def fsync_path(path: Path) -> None:
 
 
 def write_file(path: Path, content: str | bytes) -> None:
-    """Replace ``path`` by a file with ``content``; a reader sees the old one or the new one.
+    """Replace `path` by a file with `content`; a reader sees the old one or the new one.
 
     Args:
         path: The file; its folder must exist.
@@ -42,9 +42,9 @@ def write_file(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Fill a folder under a temporary name; it takes the name ``path`` when the block ends well.
+    """Fill a folder under a temporary name; it takes the name `path` when the block ends well.
 
-    The temporary folder is a hidden sibling, ``.NAME.XXXXXX``. It is removed when the block
+    The temporary folder is a hidden sibling, `.NAME.XXXXXX`. It is removed when the block
     raises, and stays behind, ignored by every reader, when the process is killed.
 
     Args:
@@ -54,7 +54,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         The temporary folder to write into.
 
     Raises:
-        FileExistsError: ``path`` exists, before the block or after it.
+        FileExistsError: `path` exists, before the block or after it.
     """
     if path.exists():
         raise FileExistsError(f"{path} exists already: choose another name or remove it")

@@ -11,7 +11,7 @@ Array = npt.NDArray[Any]
 
 
 class TokenSequence(Protocol):
-    """What batches are cut from: a numpy array or memmap of ids, or a ``TokenStore``."""
+    """What batches are cut from: a numpy array or memmap of ids, or a `TokenStore`."""
 
     def __len__(self) -> int:
         """Return the number of tokens."""
@@ -44,10 +44,10 @@ def get_batch(
         rng: Source of randomness; numpy's global one when None.
 
     Returns:
-        ``(x, y)``, int64, each (batch_size, context_length), with ``y`` one token later.
+        `(x, y)`, int64, each (batch_size, context_length), with `y` one token later.
 
     Raises:
-        ValueError: ``tokens`` is shorter than context_length + 1.
+        ValueError: `tokens` is shorter than context_length + 1.
     """
     starts_end = _check_length(tokens, context_length) - context_length
     if rng is None:
@@ -70,7 +70,7 @@ class RandomBatches:
         device: Where batches go.
 
     Raises:
-        ValueError: ``tokens`` is shorter than context_length + 1.
+        ValueError: `tokens` is shorter than context_length + 1.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class RandomBatches:
         self.device = device
 
     def batch(self, step: int) -> Batch:
-        """Return the batch of ``step``: ``(x, y)``, int64, (batch_size, context_length)."""
+        """Return the batch of `step`: `(x, y)`, int64, (batch_size, context_length)."""
         rng = np.random.default_rng([self.seed, step])
         return get_batch(self.tokens, self.batch_size, self.context_length, self.device, rng)
 
@@ -117,7 +117,7 @@ def sequential_batches(
         device: Where batches go.
 
     Yields:
-        ``(x, y)``, int64, (up to batch_size, context_length).
+        `(x, y)`, int64, (up to batch_size, context_length).
 
     Raises:
         ValueError: There are fewer than two tokens.

@@ -24,8 +24,8 @@ class Corpus:
     """Text ready for training.
 
     Attributes:
-        path: The folder that holds it: ``tokenizer/``, ``train/`` and ``val/``.
-        tokenizer: Made the ids; has ``<|endoftext|>``.
+        path: The folder that holds it: `tokenizer/`, `train/` and `val/`.
+        tokenizer: Made the ids; has `<|endoftext|>`.
         train: Tokens to learn from.
         val: Held-out tokens.
     """
@@ -68,8 +68,8 @@ def prepare_corpus(
 ) -> Corpus:
     """Tokenize text for training, or reuse what an earlier call made of the same text.
 
-    The corpus is a folder ``NAME-HASH`` in ``out_dir``, where the hash covers the text and the
-    tokenizer's settings. Each document is followed by ``<|endoftext|>``, which also divides a
+    The corpus is a folder `NAME-HASH` in `out_dir`, where the hash covers the text and the
+    tokenizer's settings. Each document is followed by `<|endoftext|>`, which also divides a
     file into documents.
 
     Args:
@@ -77,15 +77,15 @@ def prepare_corpus(
         val_slices: Held-out text.
         out_dir: Folder of prepared corpora.
         name: First part of the corpus folder's name.
-        vocab_size: Size of the tokenizer that is trained on ``train_slices``; it comes out
+        vocab_size: Size of the tokenizer that is trained on `train_slices`; it comes out
             smaller where the text has no more pairs to merge.
         tokenizer: Use this one instead of training one.
-        on_progress: Called often; stages are ``tokenizer: count``, ``tokenizer: merge``,
-            ``encode train`` and ``encode val``.
+        on_progress: Called often; stages are `tokenizer: count`, `tokenizer: merge`,
+            `encode train` and `encode val`.
 
     Raises:
         ValueError: A side has no text, the text is not UTF-8, or the tokenizer lacks
-            ``<|endoftext|>``.
+            `<|endoftext|>`.
     """
     for side, slices in (("training", train_slices), ("validation", val_slices)):
         if not any(piece.num_bytes for piece in slices):
@@ -153,15 +153,15 @@ def _counted(documents: Iterable[str], on_bytes: Callable[[int], None]) -> Itera
 
 
 def write_documents(documents: Iterable[str], tokenizer: Tokenizer, path: str | Path) -> TokenStore:
-    """Encode documents into a new token store, each followed by ``<|endoftext|>``.
+    """Encode documents into a new token store, each followed by `<|endoftext|>`.
 
     Args:
         documents: Texts; read once, lazily.
-        tokenizer: Must have the special token ``<|endoftext|>``.
+        tokenizer: Must have the special token `<|endoftext|>`.
         path: The store's folder; must not exist.
 
     Raises:
-        ValueError: The tokenizer lacks ``<|endoftext|>``.
+        ValueError: The tokenizer lacks `<|endoftext|>`.
     """
     end_id = tokenizer.special_tokens.get(END_OF_TEXT)
     if end_id is None:

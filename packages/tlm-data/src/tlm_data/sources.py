@@ -13,7 +13,7 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class TextSlice:
-    """The bytes ``start`` to ``end`` of a UTF-8 text file.
+    """The bytes `start` to `end` of a UTF-8 text file.
 
     Attributes:
         path: The file.
@@ -27,7 +27,7 @@ class TextSlice:
 
     @classmethod
     def whole(cls, path: Path) -> "TextSlice":
-        """Return the slice that covers all of ``path``."""
+        """Return the slice that covers all of `path`."""
         return cls(path, 0, path.stat().st_size)
 
     @property
@@ -80,13 +80,13 @@ class TextSlice:
 def read_documents(slices: Iterable[TextSlice], separator: str) -> Iterator[str]:
     """Yield the documents of text files, one after another.
 
-    A file is one document, or as many as ``separator`` divides it into. Documents of white space
+    A file is one document, or as many as `separator` divides it into. Documents of white space
     alone are left out; the text of the others is untouched. Memory stays bounded by the longest
     document.
 
     Args:
         slices: What to read, in order.
-        separator: The mark between documents, such as ``<|endoftext|>``.
+        separator: The mark between documents, such as `<|endoftext|>`.
 
     Raises:
         ValueError: A file is not UTF-8.
@@ -145,7 +145,7 @@ def split_files(
         root: Folder that names are taken relative to.
 
     Returns:
-        ``(train, val)``.
+        `(train, val)`.
     """
     _check_val_fraction(val_fraction)
     train: list[TextSlice] = []
@@ -162,7 +162,7 @@ def split_within_files(
 ) -> tuple[list[TextSlice], list[TextSlice]]:
     """Hold out the end of each file for validation.
 
-    A file is cut after the first ``separator`` that ends in its last ``val_fraction``, so that no
+    A file is cut after the first `separator` that ends in its last `val_fraction`, so that no
     document is divided; without one there, after the first line; without that, at a character.
     Nothing is held out of an empty file.
 
@@ -172,7 +172,7 @@ def split_within_files(
         separator: The mark between documents.
 
     Returns:
-        ``(train, val)``, one slice a file each.
+        `(train, val)`, one slice a file each.
     """
     _check_val_fraction(val_fraction)
     train: list[TextSlice] = []
@@ -193,7 +193,7 @@ def _check_val_fraction(val_fraction: float) -> None:
 
 
 def _find(path: Path, mark: bytes, target: int) -> int | None:
-    """Return the offset after the first ``mark`` that ends at ``target`` or later, but not last."""
+    """Return the offset after the first `mark` that ends at `target` or later, but not last."""
     tail = b""
     offset = start = max(0, target - len(mark))
     end = path.stat().st_size
@@ -209,7 +209,7 @@ def _find(path: Path, mark: bytes, target: int) -> int | None:
 
 
 def _character_start(path: Path, offset: int) -> int:
-    """Return the offset of the first character that begins at ``offset`` or later."""
+    """Return the offset of the first character that begins at `offset` or later."""
     with path.open("rb") as file:
         file.seek(offset)
         following = file.read(4)

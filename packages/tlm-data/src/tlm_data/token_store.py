@@ -2,10 +2,10 @@
 
 A store is a folder with
 
-- ``shard-00000.bin``, ``shard-00001.bin``, …: the token ids, raw little-endian uint16 or uint32;
-- ``shard-00000.idx``, …: where each document starts in its shard, and the shard's length, raw
+- `shard-00000.bin`, `shard-00001.bin`, …: the token ids, raw little-endian uint16 or uint32;
+- `shard-00000.idx`, …: where each document starts in its shard, and the shard's length, raw
   little-endian uint64;
-- ``meta.json``: dtype, counts, largest id, the tokenizer's fingerprint, and the size and SHA-256
+- `meta.json`: dtype, counts, largest id, the tokenizer's fingerprint, and the size and SHA-256
   of each shard.
 """
 
@@ -37,15 +37,15 @@ class TokenStoreError(ValueError):
 class TokenStore:
     """A read-only sequence of tokens on disk, memory-mapped.
 
-    Slices are numpy arrays: ``store[0:256]``. Make one with :meth:`open`.
+    Slices are numpy arrays: `store[0:256]`. Make one with `open`.
 
     Attributes:
         path: The folder.
-        meta: The content of ``meta.json``.
+        meta: The content of `meta.json`.
     """
 
     def __init__(self, path: Path, meta: dict[str, Any]) -> None:
-        """Map the shards that ``meta`` lists; :meth:`open` reads and checks it first."""
+        """Map the shards that `meta` lists; `open` reads and checks it first."""
         self.path = path
         self.meta = meta
         dtype = DTYPES[meta["dtype"]]
@@ -64,7 +64,7 @@ class TokenStore:
 
         Raises:
             TokenStoreError: There is no store, its version or dtype is unknown, or a file is
-                missing or has another size than ``meta.json`` says.
+                missing or has another size than `meta.json` says.
         """
         path = Path(path)
         meta = _read_meta(path)

@@ -1,16 +1,16 @@
 """Transformer language model layers for PyTorch, from Linear to TransformerLM."""
 
-from .activations import silu, softmax
-from .attention import MultiHeadSelfAttention, scaled_dot_product_attention
-from .block import TransformerBlock
-from .config import ModelConfig
-from .embedding import Embedding
-from .feedforward import SwiGLU, default_d_ff
-from .linear import Linear
-from .loss import cross_entropy
-from .model import TransformerLM
-from .norm import RMSNorm
-from .rope import RotaryPositionalEmbedding
+from tlm_layers.activations import silu, softmax
+from tlm_layers.attention import MultiHeadSelfAttention, scaled_dot_product_attention
+from tlm_layers.block import TransformerBlock
+from tlm_layers.config import ModelConfig
+from tlm_layers.embedding import Embedding
+from tlm_layers.feedforward import SwiGLU, default_d_ff
+from tlm_layers.linear import Linear
+from tlm_layers.loss import cross_entropy
+from tlm_layers.model import TransformerLM
+from tlm_layers.norm import RMSNorm
+from tlm_layers.rope import RotaryPositionalEmbedding
 
 __version__ = "0.1.0"
 

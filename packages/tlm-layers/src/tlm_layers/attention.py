@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .activations import softmax
-from .linear import Linear
-from .rope import RotaryPositionalEmbedding
+from tlm_layers.activations import softmax
+from tlm_layers.linear import Linear
+from tlm_layers.rope import RotaryPositionalEmbedding
 
 
 def scaled_dot_product_attention(

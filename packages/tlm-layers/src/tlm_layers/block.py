@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from .attention import MultiHeadSelfAttention
-from .feedforward import SwiGLU
-from .norm import RMSNorm
-from .rope import RotaryPositionalEmbedding
+from tlm_layers.attention import MultiHeadSelfAttention
+from tlm_layers.feedforward import SwiGLU
+from tlm_layers.norm import RMSNorm
+from tlm_layers.rope import RotaryPositionalEmbedding
 
 
 class TransformerBlock(nn.Module):

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from .activations import silu
-from .linear import Linear
+from tlm_layers.activations import silu
+from tlm_layers.linear import Linear
 
 
 def default_d_ff(d_model: int) -> int:

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from .block import TransformerBlock
-from .config import ModelConfig
-from .embedding import Embedding
-from .linear import Linear
-from .norm import RMSNorm
-from .rope import RotaryPositionalEmbedding
+from tlm_layers.block import TransformerBlock
+from tlm_layers.config import ModelConfig
+from tlm_layers.embedding import Embedding
+from tlm_layers.linear import Linear
+from tlm_layers.norm import RMSNorm
+from tlm_layers.rope import RotaryPositionalEmbedding
 
 
 class TransformerLM(nn.Module):

@@ -1,4 +1,4 @@
-"""``python -m tlm_train`` is ``tlm-train``."""
+"""`python -m tlm_train` is `tlm-train`."""
 
 from tlm_train.cli import main
 

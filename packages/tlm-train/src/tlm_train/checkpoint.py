@@ -1,7 +1,7 @@
 """Checkpoints: a portable single file, and the folder that a run resumes from.
 
-A run's checkpoint is a folder ``step-00000500`` with ``model.safetensors``,
-``optim.safetensors``, ``trainer.json`` and ``manifest.json``, which holds the size and SHA-256 of
+A run's checkpoint is a folder `step-00000500` with `model.safetensors`,
+`optim.safetensors`, `trainer.json` and `manifest.json`, which holds the size and SHA-256 of
 the others. It appears under its name only when it is complete. Nothing is loaded by unpickling.
 """
 
@@ -62,9 +62,9 @@ def load_checkpoint(
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> int:
-    """Restore what :func:`save_checkpoint` saved, and return its iteration.
+    """Restore what `save_checkpoint` saved, and return its iteration.
 
-    Only tensors and plain values are read (``weights_only=True``), onto the CPU first, so that a
+    Only tensors and plain values are read (`weights_only=True`), onto the CPU first, so that a
     checkpoint from another device loads.
 
     Args:
@@ -112,9 +112,9 @@ def write_step(
     Args:
         folder: Its name; a folder of that name, which a resumed run has passed over as damaged,
             is replaced.
-        model: Its parameters and persistent buffers go to ``model.safetensors``.
-        optimizer: Per-parameter state goes to ``optim.safetensors``, keyed by the parameter's
-            name in the model; settings of its groups go to ``trainer.json``.
+        model: Its parameters and persistent buffers go to `model.safetensors`.
+        optimizer: Per-parameter state goes to `optim.safetensors`, keyed by the parameter's
+            name in the model; settings of its groups go to `trainer.json`.
         trainer_state: JSON values to restore beside them.
     """
     names = _names(model, optimizer)
@@ -157,7 +157,7 @@ def read_step(
             load the weights alone.
 
     Returns:
-        The ``trainer_state`` that :func:`write_step` was given.
+        The `trainer_state` that `write_step` was given.
 
     Raises:
         CheckpointError: A file is missing or differs from the manifest, or the weights are those
@@ -217,7 +217,7 @@ def steps_on_disk(checkpoints: Path) -> list[Path]:
 
 
 def remove_old_steps(checkpoints: Path, keep: int) -> None:
-    """Remove all but the newest ``keep`` checkpoints."""
+    """Remove all but the newest `keep` checkpoints."""
     for folder in steps_on_disk(checkpoints)[:-keep]:
         shutil.rmtree(folder)
 

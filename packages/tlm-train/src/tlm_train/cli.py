@@ -1,4 +1,4 @@
-"""The ``tlm-train`` command."""
+"""The `tlm-train` command."""
 
 import dataclasses
 import sys

@@ -32,7 +32,7 @@ def run(config: RunConfig) -> RunFolder:
 
     Raises:
         ValueError: Something in the config or the text is wrong; nothing was trained.
-        FileExistsError: ``log.run_dir`` exists.
+        FileExistsError: `log.run_dir` exists.
     """
     if config.log.run_dir is not None:
         refuse_existing(config.log.run_dir)
@@ -85,8 +85,8 @@ def generate_text(
         path: The run's folder.
         prompt: Text to go on from; empty for the start of a document.
         max_tokens: Most tokens to write.
-        temperature: See :func:`tlm_train.generate`.
-        top_p: See :func:`tlm_train.generate`.
+        temperature: See `tlm_train.generate`.
+        top_p: See `tlm_train.generate`.
         seed: Fixes the text; None for another text each time.
 
     Raises:

@@ -181,7 +181,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML config file as ``{"optim.lr": 3e-4, ...}``.
+    """Read a TOML config file as `{"optim.lr": 3e-4, ...}`.
 
     Raises:
         ValueError: The file is missing or is not TOML, or a key is unknown.
@@ -209,7 +209,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def option_types() -> dict[str, Any]:
-    """Return each option of :class:`RunConfig` under its full name, with its type."""
+    """Return each option of `RunConfig` under its full name, with its type."""
     return {
         f"{section.name}.{name}": annotation
         for section in dataclasses.fields(RunConfig)
@@ -218,7 +218,7 @@ def option_types() -> dict[str, Any]:
 
 
 def to_arguments(values: dict[str, Any]) -> list[str]:
-    """Turn ``{"optim.lr": 3e-4, ...}`` into command-line arguments."""
+    """Turn `{"optim.lr": 3e-4, ...}` into command-line arguments."""
     arguments = []
     for key, value in values.items():
         if isinstance(value, list):
@@ -234,7 +234,7 @@ def parse_arguments(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
     Args:
         kind: The dataclass, or a union of them.
         arguments: The command line.
-        options: For ``tyro.cli``.
+        options: For `tyro.cli`.
 
     Raises:
         ValueError: The arguments are wrong; the message says what and, for a misspelt option,
@@ -268,7 +268,7 @@ def parse_values(path: Path, values: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         path: The file, for messages.
-        values: What :func:`read_toml` returned.
+        values: What `read_toml` returned.
 
     Raises:
         ValueError: A value has the wrong type; the message has the file, the key, the value and

@@ -24,11 +24,11 @@ def load_corpus(data: DataConfig, vocab_size: int, on_progress: OnProgress) -> C
     Args:
         data: The data section.
         vocab_size: Size of the tokenizer, where one is trained.
-        on_progress: See :func:`tlm_data.prepare_corpus`.
+        on_progress: See `tlm_data.prepare_corpus`.
 
     Raises:
-        ValueError: A file is missing, empty or not UTF-8, or ``data.tokenizer`` is not a
-            tokenizer or lacks ``<|endoftext|>``.
+        ValueError: A file is missing, empty or not UTF-8, or `data.tokenizer` is not a
+            tokenizer or lacks `<|endoftext|>`.
     """
     for path in (*data.text, *data.val_text):
         if not path.is_file():

@@ -19,16 +19,16 @@ def generate(
 ) -> Iterator[int]:
     """Yield the ids that a model goes on with after a prompt.
 
-    The model sees the last ``context_length`` tokens.
+    The model sees the last `context_length` tokens.
 
     Args:
         model: Maps token ids (batch, seq) to logits (batch, seq, vocab_size).
-        prompt: Ids to go on from, at least one and at most ``context_length``.
+        prompt: Ids to go on from, at least one and at most `context_length`.
         context_length: The longest sequence that the model takes.
         max_tokens: Stop after so many new ids.
         temperature: Divides the logits: below 1 sharpens the distribution, above 1 flattens it, 0
             always takes the most probable id.
-        top_p: Sample from the nucleus only, see :func:`nucleus`; 1 samples from all.
+        top_p: Sample from the nucleus only, see `nucleus`; 1 samples from all.
         end_token: Stop at this id, which is not yielded.
         generator: Source of randomness, on the CPU; torch's global one when None.
 
@@ -86,7 +86,7 @@ def _generate(
 
 
 def nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Keep the smallest set of the most probable ids with mass of at least ``top_p``.
+    """Keep the smallest set of the most probable ids with mass of at least `top_p`.
 
     Args:
         probabilities: (vocab_size,), sums to 1.

@@ -1,8 +1,8 @@
-"""What a run measures: rows in ``metrics.jsonl``, the same rows in Weights & Biases.
+"""What a run measures: rows in `metrics.jsonl`, the same rows in Weights & Biases.
 
-Each row has ``step``, ``tokens``, ``epochs`` and ``elapsed_seconds``, and what was measured then:
-``train_loss, lr, grad_norm, step_seconds, tokens_per_second, memory_bytes`` of a training step, or
-``val_loss, perplexity, bits_per_byte, sample`` of an evaluation.
+Each row has `step`, `tokens`, `epochs` and `elapsed_seconds`, and what was measured then:
+`train_loss, lr, grad_norm, step_seconds, tokens_per_second, memory_bytes` of a training step, or
+`val_loss, perplexity, bits_per_byte, sample` of an evaluation.
 """
 
 import json
@@ -23,9 +23,9 @@ class MetricsLog:
     """Appends rows to files, line by line as they come, and hands them to Weights & Biases.
 
     Args:
-        metrics: ``metrics.jsonl``; what it holds up to ``step`` is kept, and the rest, which a
+        metrics: `metrics.jsonl`; what it holds up to `step` is kept, and the rest, which a
             resumed run measures again, is dropped.
-        samples: ``samples.txt``, the samples of these rows as text.
+        samples: `samples.txt`, the samples of these rows as text.
         step: The step that the run goes on from.
         wandb: Gets each row as well.
     """

@@ -43,11 +43,11 @@ _STYLE: Any = {
 
 
 def write_report(run: RunFolder, architecture: dict[str, Any]) -> Path:
-    """Write ``report.html`` from what a run has logged so far.
+    """Write `report.html` from what a run has logged so far.
 
     Args:
         run: The run; its config, metrics and name are read.
-        architecture: The model's shape, ``num_parameters``, and ``parameters`` with the shape of
+        architecture: The model's shape, `num_parameters`, and `parameters` with the shape of
             each.
 
     Returns:
@@ -165,7 +165,7 @@ def _svg(figure: Figure) -> str:
 
 
 def _smooth(values: Sequence[float], share: float = 0.03) -> list[float]:
-    """Return the exponential moving average over about ``share`` of the series, unbiased."""
+    """Return the exponential moving average over about `share` of the series, unbiased."""
     decay = 1 - 1 / max(1.0, len(values) * share)
     total = weight = 0.0
     smoothed = []
@@ -177,7 +177,7 @@ def _smooth(values: Sequence[float], share: float = 0.03) -> list[float]:
 
 
 def _parameters_by_part(parameters: dict[str, Sequence[int]]) -> list[tuple[str, int]]:
-    """Sum parameters over the layers: ``layers.3.attn.q_proj.weight`` counts as ``attn``."""
+    """Sum parameters over the layers: `layers.3.attn.q_proj.weight` counts as `attn`."""
     parts: collections.Counter[str] = collections.Counter()
     for name, shape in parameters.items():
         pieces = name.split(".")
@@ -190,7 +190,7 @@ def _parameters_by_part(parameters: dict[str, Sequence[int]]) -> list[tuple[str,
 
 
 def count_text(count: float) -> str:
-    """Return a count as people say it: ``3.2M``."""
+    """Return a count as people say it: `3.2M`."""
     for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if count >= size:
             return f"{count / size:.3g}{unit}"
@@ -198,7 +198,7 @@ def count_text(count: float) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Return a duration as people say it: ``2 min 5 s``."""
+    """Return a duration as people say it: `2 min 5 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

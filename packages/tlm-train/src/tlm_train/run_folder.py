@@ -55,12 +55,12 @@ class RunFolder:
         """Make a run's folder, with its config and tokenizer.
 
         Args:
-            path: The folder; must not exist. None: ``runs/`` and the date and time.
+            path: The folder; must not exist. None: `runs/` and the date and time.
             config: The resolved config.
             tokenizer: The run's tokenizer.
 
         Raises:
-            FileExistsError: ``path`` exists.
+            FileExistsError: `path` exists.
         """
         if path is None:
             now = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
@@ -82,7 +82,7 @@ class RunFolder:
         """Open an existing run.
 
         Raises:
-            ValueError: ``path`` is not the folder of a run, or its config is damaged.
+            ValueError: `path` is not the folder of a run, or its config is damaged.
         """
         run = cls(path)
         if not run.config.is_file():

@@ -213,7 +213,7 @@ def token_bytes(tokenizer: Tokenizer) -> torch.Tensor:
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device of a name; ``auto`` is an accelerator where there is one.
+    """Return the device of a name; `auto` is an accelerator where there is one.
 
     Raises:
         ValueError: The name means nothing, or its device is not on this machine.

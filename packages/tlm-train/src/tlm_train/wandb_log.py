@@ -24,7 +24,7 @@ class WandbLog:
     A failure of wandb is said once and ends the logging to it, never the training.
 
     Args:
-        run: What ``wandb.init`` returned.
+        run: What `wandb.init` returned.
         say: Prints a line to the user.
     """
 
@@ -33,7 +33,7 @@ class WandbLog:
         self._say = say
 
     def log(self, row: dict[str, Any]) -> None:
-        """Send a row of metrics; its ``step`` is wandb's step."""
+        """Send a row of metrics; its `step` is wandb's step."""
         if self._run is None:
             return
         try:
@@ -65,18 +65,18 @@ def start_wandb(
     """Open a run at Weights & Biases, or return None where it is off.
 
     Args:
-        mode: ``auto`` is what the environment variable WANDB_MODE says, else: disabled where
+        mode: `auto` is what the environment variable WANDB_MODE says, else: disabled where
             wandb is not installed or there is no login; online where its server answers within a
             second; else offline. It never asks for a login.
         project: The project that the run appears under.
         name: The run's name.
-        folder: The run's folder; ``wandb/`` is put there, with the id that a resumed run keeps.
+        folder: The run's folder; `wandb/` is put there, with the id that a resumed run keeps.
         config: The run's config and architecture.
         say: Prints a line to the user.
 
     Raises:
-        ValueError: ``online`` or ``offline`` is asked for and wandb is not installed, or
-            ``online`` without a login.
+        ValueError: `online` or `offline` is asked for and wandb is not installed, or
+            `online` without a login.
     """
     chosen = _resolve(mode)
     if chosen == "disabled":
@@ -124,7 +124,7 @@ def start_wandb(
 
 
 def _run_id(folder: Path) -> str:
-    """Return the id of the run in ``folder``, the same one when it is resumed."""
+    """Return the id of the run in `folder`, the same one when it is resumed."""
     file = folder / "wandb" / "run-id.txt"
     if not file.exists():
         file.parent.mkdir(exist_ok=True)
