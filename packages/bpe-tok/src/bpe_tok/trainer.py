@@ -64,9 +64,8 @@ def train_bpe(
         special_tokens: strings to split the text on; they take no part in the merges.
 
     Returns:
-        vocab: the bytes of each token id: the 256 bytes, the special tokens in the order given,
-            then what the merges make.
-        merges: pairs of tokens, in the order learned.
+        `(vocab, merges)`: the bytes of each token id (the 256 bytes, the special tokens in the
+        order given, then what the merges make), and the pairs of tokens in the order learned.
 
     Raises:
         ValueError: if vocab_size leaves no room for the bytes and the special tokens, or the file

@@ -1,0 +1,29 @@
+import io
+
+from rich.console import Console
+from tlm_train.progress import RunProgress
+
+
+def test_a_terminal_gets_one_live_line() -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=100)
+    with RunProgress(console) as progress:
+        progress.update("encode", 1, 2)
+        progress.update("train", 30, 100, "step 30  loss 1.234")
+        progress.say("[not markup] kept")
+        (task,) = progress._live.tasks
+        assert (task.description, task.completed, task.total) == ("train", 30, 100)
+    assert "loss 1.234" in output.getvalue()
+    assert "[not markup] kept" in output.getvalue()
+
+
+def test_a_pipe_gets_plain_lines() -> None:
+    output = io.StringIO()
+    with RunProgress(Console(file=output, force_terminal=False, width=40)) as progress:
+        for step in range(1, 101):
+            progress.update("train", step, 100, f"step {step}  loss 1.234")
+        progress.say("a line that is longer than the forty columns of this console, on one line")
+    lines = output.getvalue().splitlines()
+    assert lines[0] == "train: 100%  step 100  loss 1.234"
+    assert lines[1].endswith("on one line")
+    assert len(lines) == 2 and "\x1b" not in output.getvalue()
