@@ -20,13 +20,10 @@ from tlm_layers import (
 from tlm_optim import AdamW, clip_grad_norm, cosine_schedule
 from tlm_train import load_checkpoint, save_checkpoint
 
-run_scaled_dot_product_attention = scaled_dot_product_attention
 run_silu = silu
 run_softmax = softmax
 run_cross_entropy = cross_entropy
 run_gradient_clipping = clip_grad_norm
-run_get_lr_cosine_schedule = cosine_schedule
-run_get_batch = get_batch
 run_save_checkpoint = save_checkpoint
 run_load_checkpoint = load_checkpoint
 run_train_bpe = train_bpe
@@ -35,6 +32,22 @@ get_tokenizer = Tokenizer
 
 def get_adamw_cls():
     return AdamW
+
+
+def run_scaled_dot_product_attention(Q, K, V, mask=None):  # noqa: N803
+    return scaled_dot_product_attention(Q, K, V, mask)
+
+
+def run_get_lr_cosine_schedule(
+    it, max_learning_rate, min_learning_rate, warmup_iters, cosine_cycle_iters
+):
+    return cosine_schedule(
+        it, max_learning_rate, min_learning_rate, warmup_iters, cosine_cycle_iters
+    )
+
+
+def run_get_batch(dataset, batch_size, context_length, device):
+    return get_batch(dataset, batch_size, context_length, device)
 
 
 def _with(module, weights):
