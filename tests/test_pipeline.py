@@ -172,6 +172,17 @@ def test_generate_writes_the_same_text_for_a_seed(folder: Path, unbroken: Path) 
     assert tlm_train(folder, *arguments[:-1], "--seed=8")[0] != first
 
 
+def test_a_reader_that_has_enough_is_no_error(folder: Path, unbroken: Path) -> None:
+    process = start(folder, "generate", str(unbroken), "--max-tokens=100000")
+    assert process.stdout is not None
+    process.stdout.read(10)
+    process.stdout.close()
+    process.wait(timeout=60)
+    assert process.stderr is not None
+    with process.stderr:
+        assert process.returncode == 141 and process.stderr.read() == ""
+
+
 def test_ctrl_c_says_how_to_go_on(folder: Path, unbroken: Path) -> None:
     name = "runs/stopped"
     process = start(folder, "--data.text=text.txt", *SMALL, f"--log.run-dir={name}")

@@ -119,5 +119,7 @@ def test_devices_are_found_by_name() -> None:
     assert find_device("auto").type in ("cpu", "cuda", "mps")
     with pytest.raises(ValueError, match=r"train.device=nowhere is not usable here"):
         find_device("nowhere")
+    with pytest.raises(ValueError, match=r"train.device=meta holds no numbers"):
+        find_device("meta")
     with pytest.raises(ValueError, match=r"train.device=cuda:99 is not usable here"):
         find_device("cuda:99")

@@ -1,6 +1,7 @@
 """The `tlm-train` command."""
 
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,6 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         arguments = _complete(list(sys.argv[1:] if arguments is None else arguments))
         _execute(parse_arguments(Command, arguments, prog="tlm-train", description=_DESCRIPTION))
+    except BrokenPipeError:
+        # The reader, such as `head`, has enough; what Python would still flush has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except (ValueError, OSError) as error:
         print(f"tlm-train: {error}", file=sys.stderr)
         sys.exit(2)

@@ -116,7 +116,7 @@ class LogConfig:
 
     run_dir: Path | None = None
     """Folder of this run; must not exist. None: runs/ and the date and time."""
-    every_steps: int = 10
+    every_steps: int = 1
     """Steps between rows of metrics.jsonl."""
     sample_prompt: str = ""
     """What each sample goes on from."""

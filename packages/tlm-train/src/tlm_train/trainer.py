@@ -228,4 +228,6 @@ def find_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).split("\n", 1)[0]
         raise ValueError(f"train.device={name} is not usable here: {reason}") from None
+    if device.type == "meta":
+        raise ValueError("train.device=meta holds no numbers: use cpu, cuda or mps")
     return device
