@@ -1,6 +1,7 @@
 """The arrows between the packages, and what each package shows to the outside."""
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,16 @@ def test_exported_names_are_there_and_documented(name: str) -> None:
     for exported in module.__all__:
         thing = getattr(module, exported)
         assert isinstance(thing, str) or thing.__doc__, exported
+
+
+def test_idle_threads_sleep_unless_the_user_says_otherwise() -> None:
+    code = "import os, sys, tlm_train; print(os.environ['GOMP_SPINCOUNT'])"
+    environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
+    for given, expected in (({}, "10000\n"), ({"GOMP_SPINCOUNT": "7"}, "7\n")):
+        found = subprocess.check_output(
+            [sys.executable, "-c", code], env=environment | given, text=True
+        )
+        assert found == expected
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ def bad_files(folder: Path) -> Path:
         (["--data.text=none.txt"], "the text file none.txt does not exist"),
         (["--data.text=runs"], "the text file runs is a folder, not a file"),
         (["--data.text=empty.txt"], "the training text is empty (empty.txt)"),
-        (["--data.text=short.txt"], "tokens, but context_length=256 needs at least 257"),
+        (["--data.text=short.txt"], "tokens, but context_length=128 needs at least 129"),
         (["--data.text=latin.txt"], "latin.txt is not UTF-8: byte 3 (0xe9)"),
         (["--data.text=text.txt", "--data.tokenizer=none"], "none is not a tokenizer"),
         (["run", "typo.toml"], "typo.toml: unknown key optim.lrr; did you mean optim.lr?"),

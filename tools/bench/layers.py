@@ -68,7 +68,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
 
-    config = ModelConfig(vocab_size=options.vocab_size)
+    config = ModelConfig(vocab_size=options.vocab_size, context_length=256)
     d_ff = TransformerLM(config).layers[0].ffn.w1.weight.shape[0]
     sides = {"tlm": our_step(config), "Llama": hf_step(config, d_ff)}
     times: dict[str, list[float]] = {name: [] for name in sides}

@@ -11,8 +11,8 @@ from tlm_layers import ModelConfig
 
 def test_defaults():
     assert dataclasses.asdict(ModelConfig()) == {
-        "vocab_size": 4096,
-        "context_length": 256,
+        "vocab_size": 2048,
+        "context_length": 128,
         "d_model": 256,
         "num_layers": 4,
         "num_heads": 8,

@@ -49,7 +49,7 @@ def test_the_weights_are_those_of_a_loop_of_torchs_own_parts(
     optimizer = torch.optim.AdamW(
         [{"params": matrices, "weight_decay": 0.1}, {"params": gains, "weight_decay": 0.0}],
         lr=1e-2,
-        betas=(0.9, 0.95),
+        betas=(0.9, 0.99),
     )
 
     def factor(step: int) -> float:

@@ -19,10 +19,10 @@ class ModelConfig:
         ValueError: d_model=96 must be divisible by num_heads=7
     """
 
-    vocab_size: int = 4096
+    vocab_size: int = 2048
     """Number of token ids that the model knows."""
 
-    context_length: int = 256
+    context_length: int = 128
     """The longest sequence, in tokens."""
 
     d_model: int = 256

@@ -56,7 +56,7 @@ class OptimConfig:
     """Learning rate at the last step. None: a tenth of lr."""
     warmup_steps: int = 50
     """Steps over which the learning rate rises from 0 to its peak."""
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[float, float] = (0.9, 0.99)
     """AdamW's decay rates of the first and second moment."""
     eps: float = 1e-8
     """AdamW's term against division by zero."""
@@ -78,7 +78,7 @@ class OptimConfig:
 class TrainConfig:
     """How long and how to train."""
 
-    steps: int = 700
+    steps: int = 1200
     """Optimizer steps."""
     batch_size: int = 4
     """Sequences of model.context_length tokens in a step."""
@@ -86,11 +86,11 @@ class TrainConfig:
     """Fixes the weights, the batches and the samples."""
     device: str = "auto"
     """Where to train: cpu, cuda, cuda:1, mps; auto takes an accelerator where there is one."""
-    eval_every_steps: int = 100
+    eval_every_steps: int = 200
     """Steps between evaluations on validation text, each with a sample."""
-    eval_windows: int = 64
+    eval_windows: int = 128
     """Validation windows of context_length tokens in an evaluation, spread over the text."""
-    checkpoint_every_steps: int = 100
+    checkpoint_every_steps: int = 200
     """Steps between checkpoints; the last step always leaves one."""
     keep_checkpoints: int = 2
     """Checkpoints kept, the newest."""
