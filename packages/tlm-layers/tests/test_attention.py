@@ -108,3 +108,44 @@ def test_rope_must_fit():
 def test_device_and_type():
     attn = MultiHeadSelfAttention(8, 2, device="meta", dtype=torch.bfloat16)
     assert {(p.device.type, p.dtype) for p in attn.parameters()} == {("meta", torch.bfloat16)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("masked", [True, False])
+def test_plain_form_of_half_types_equals_torch(dtype, masked):
+    q, k, v = torch.randn(3, 2, 5, 40, 64).to(dtype)
+    mask = torch.rand(40, 40) > 0.5 if masked else None
+    ours = scaled_dot_product_attention(q, k, v, mask)
+    exact = F.scaled_dot_product_attention(q.double(), k.double(), v.double(), attn_mask=mask)
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(ours.double(), exact, rtol=eps / 1.9, atol=1e-6)
+    theirs = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    torch.testing.assert_close(ours, theirs, rtol=2 * eps, atol=eps)
+
+
+def test_scores_beyond_float16():
+    q = torch.full((3, 128), 40.0, dtype=torch.float16)
+    v = torch.randn(3, 4).half()
+    torch.testing.assert_close(
+        scaled_dot_product_attention(q, q, v), F.scaled_dot_product_attention(q, q, v)
+    )
+
+
+def test_values_must_be_of_a_floating_type():
+    q = torch.randn(2, 4)
+    with pytest.raises(TypeError, match=r"v is torch.int64; it must be of a floating type"):
+        scaled_dot_product_attention(q, q, torch.ones(2, 4, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 8), (2, 0, 8), (0, 8)])
+@pytest.mark.parametrize("with_rope", [True, False])
+def test_empty_batches_and_sequences(shape, with_rope):
+    rope = RotaryPositionalEmbedding(10000.0, 4, max_seq_len=8) if with_rope else None
+    assert MultiHeadSelfAttention(8, 2, rope)(torch.randn(shape)).shape == shape
+
+
+def test_no_keys_give_zeros():
+    q, k, v = torch.randn(2, 4), torch.randn(0, 4), torch.randn(0, 3)
+    torch.testing.assert_close(
+        scaled_dot_product_attention(q, k, v), F.scaled_dot_product_attention(q, k, v)
+    )

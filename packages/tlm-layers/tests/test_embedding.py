@@ -44,3 +44,9 @@ def test_sizes_out_of_range():
 
 def test_printed():
     assert str(Embedding(3, 2)) == "Embedding(num_embeddings=3, embedding_dim=2)"
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32, torch.uint8])
+def test_ids_of_another_type(dtype):
+    with pytest.raises(TypeError, match=f"token_ids are {dtype}; they must be int32 or int64"):
+        Embedding(3, 2)(torch.zeros(4, dtype=dtype))

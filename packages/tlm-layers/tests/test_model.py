@@ -219,3 +219,46 @@ def test_ids_outside_the_vocabulary():
     message = "token_ids go from 3 to 50; they must be from 0 to 49"
     with pytest.raises(ValueError, match=re.escape(message)):
         TransformerLM(SMALL)(torch.tensor([[3, 50]]))
+
+
+@pytest.mark.parametrize("assign", [True, False])
+def test_from_the_meta_device_with_loaded_weights(assign):
+    model = TransformerLM(SMALL)
+    meta = TransformerLM(SMALL, device="meta")
+    if not assign:
+        meta.to_empty(device="cpu")
+    meta.load_state_dict(model.state_dict(), assign=assign)
+    token_ids = torch.randint(50, (2, 16))
+    with torch.inference_mode():
+        assert torch.equal(meta(token_ids), model(token_ids))
+    cross_entropy(meta(token_ids), token_ids).backward()  # trainable after inference
+
+
+def test_cast_and_built_in_half_precision_are_the_same():
+    model = TransformerLM(SMALL)
+    half = TransformerLM(SMALL, dtype=torch.bfloat16)
+    half.load_state_dict(model.state_dict())
+    token_ids = torch.randint(50, (2, 16))
+    assert torch.equal(model.to(torch.bfloat16)(token_ids), half(token_ids))
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (2, 0), (0,)])
+def test_empty_batches_and_sequences(shape):
+    logits = TransformerLM(SMALL)(torch.zeros(shape, dtype=torch.int64))
+    assert logits.shape == (*shape, 50)
+    logits.sum().backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32])
+def test_ids_of_another_type(dtype):
+    with pytest.raises(TypeError, match=f"token_ids are {dtype}; they must be int32 or int64"):
+        TransformerLM(SMALL)(torch.zeros((2, 5), dtype=dtype))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own, at import
+def test_compiles_in_one_graph():
+    torch.compiler.reset()
+    model = TransformerLM(SMALL)
+    token_ids = torch.randint(50, (2, 16))
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(token_ids), model(token_ids))

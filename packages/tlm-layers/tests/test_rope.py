@@ -114,3 +114,70 @@ def test_out_of_range(arguments, message):
 def test_printed():
     rope = RotaryPositionalEmbedding(100.0, 4, 8)
     assert str(rope) == "RotaryPositionalEmbedding(theta=100.0, d_k=4, max_seq_len=8)"
+
+
+LAYOUTS = {
+    "transposed": lambda: (torch.randn(4, 4) @ torch.randn(8, 4).mT).mT,
+    "odd row stride": lambda: torch.randn(8, 5)[:, :4],
+    "odd offset": lambda: torch.randn(8, 6)[:, 1:5],
+    "odd storage offset": lambda: torch.randn(33)[1:].view(8, 4),
+    "every second": lambda: torch.randn(8, 8)[:, ::2],
+    "expanded": lambda: torch.randn(1, 1).expand(8, 4),
+    "float64": lambda: torch.randn(8, 5, dtype=torch.float64)[:, 1:],
+    "bfloat16": lambda: torch.randn(8, 5).to(torch.bfloat16)[:, 1:],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_any_layout_in_memory(layout):
+    rope = RotaryPositionalEmbedding(10000.0, 4, max_seq_len=8)
+    x = LAYOUTS[layout]()
+    dense = x.clone(memory_format=torch.contiguous_format)
+    torch.testing.assert_close(rope(x), rope(dense))
+    torch.testing.assert_close(rope(x, torch.arange(8)), rope(dense))
+
+
+def test_gradient_through_an_odd_layout():
+    rope = RotaryPositionalEmbedding(10000.0, 4, max_seq_len=8)
+    x = torch.randn(8, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: rope(x[:, 1:]), x)
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 4), (3, 0, 4), (0, 4)])
+def test_empty_batches_and_sequences(shape):
+    rope = RotaryPositionalEmbedding(10000.0, 4, max_seq_len=8)
+    x = torch.randn(shape)
+    assert rope(x).shape == rope(x, torch.arange(shape[-2])).shape == shape
+
+
+@pytest.mark.parametrize("cast", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_cast_of_the_model_leaves_the_table(cast):
+    rope = RotaryPositionalEmbedding(10000.0, 4, max_seq_len=8)
+    table = rope.table.clone()
+    rope.to(cast)
+    assert rope.table.dtype == torch.float32
+    assert torch.equal(rope.table, table)
+
+
+@pytest.mark.parametrize("shape", [(5, 2), (5, 16), (8,), ()])
+def test_x_of_another_width(shape):
+    rope = RotaryPositionalEmbedding(10000.0, 8, max_seq_len=8)
+    message = f"x of shape {shape} must be (..., seq, d_k=8)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        rope(torch.randn(shape))
+
+
+@pytest.mark.parametrize("shape", [(1,), (6,), (5, 1), ()])
+def test_positions_of_another_length(shape):
+    rope = RotaryPositionalEmbedding(10000.0, 4, max_seq_len=8)
+    message = f"token_positions of shape {shape} must end in the seq=5 of x"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        rope(torch.randn(5, 4), torch.zeros(shape, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32])
+def test_positions_of_another_type(dtype):
+    rope = RotaryPositionalEmbedding(10000.0, 4, max_seq_len=8)
+    message = f"token_positions are {dtype}; they must be int32 or int64"
+    with pytest.raises(TypeError, match=message):
+        rope(torch.randn(5, 4), torch.zeros(5, dtype=dtype))

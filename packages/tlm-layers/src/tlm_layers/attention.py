@@ -17,20 +17,21 @@ def scaled_dot_product_attention(
     """Attention as the formula has it: softmax(q kᵀ / sqrt(d_k)) v.
 
     Follows Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2.1. It holds all
-    queries × keys scores at once: the form to read and to test against.
+    queries × keys scores at once: the form to read and to test against. Computed in float32 at
+    least, and cast back.
 
     Args:
         q: queries, (..., queries, d_k).
         k: keys, (..., keys, d_k).
-        v: values, (..., keys, d_v).
+        v: values, (..., keys, d_v), of a floating type.
         mask: bool, (..., queries, keys), True where the query may see the key; None: everywhere.
             A query that may see nothing gets zeros.
 
     Returns:
-        Weighted values, (..., queries, d_v).
+        Weighted values, (..., queries, d_v), of the type of `v`.
 
     Raises:
-        TypeError: a mask that is not bool.
+        TypeError: a mask that is not bool, or values that are not of a floating type.
 
     Example:
         >>> q, k = torch.zeros(1, 2), torch.zeros(3, 2)
@@ -38,13 +39,17 @@ def scaled_dot_product_attention(
         >>> scaled_dot_product_attention(q, k, v, mask=torch.tensor([[True, True, False]]))
         tensor([[1.]])
     """
-    scores = q @ k.mT / math.sqrt(q.shape[-1])  # (..., queries, keys)
-    if mask is None:
-        return softmax(scores, dim=-1) @ v
-    if mask.dtype != torch.bool:
+    if mask is not None and mask.dtype != torch.bool:
         raise TypeError(f"mask is {mask.dtype}; it must be torch.bool, True where a query may see")
+    if not v.is_floating_point():
+        raise TypeError(f"v is {v.dtype}; it must be of a floating type, as v.float() is")
+    dtype, wide = v.dtype, torch.promote_types(v.dtype, torch.float32)
+    q, k, v = q.to(wide), k.to(wide), v.to(wide)
+    scores = q / math.sqrt(q.shape[-1]) @ k.mT  # (..., queries, keys)
+    if mask is None:
+        return (softmax(scores, dim=-1) @ v).to(dtype)
     weights = softmax(scores.masked_fill(~mask, -math.inf), dim=-1)
-    return weights.masked_fill(~mask, 0.0) @ v
+    return (weights.masked_fill(~mask, 0.0) @ v).to(dtype)
 
 
 class MultiHeadSelfAttention(nn.Module):
@@ -126,4 +131,5 @@ class MultiHeadSelfAttention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         # (..., seq, d_model) -> (..., num_heads, seq, head_dim)
-        return x.view(*x.shape[:-1], self.num_heads, -1).transpose(-3, -2)
+        head_dim = x.shape[-1] // self.num_heads
+        return x.view(*x.shape[:-1], self.num_heads, head_dim).transpose(-3, -2)

@@ -51,9 +51,12 @@ class Embedding(nn.Module):
             The rows of the table, (..., embedding_dim).
 
         Raises:
+            TypeError: ids that are neither int32 nor int64.
             ValueError: an id outside the table. On the CPU only, where the look-up itself sees
                 it; a GPU stops with a device-side assertion.
         """
+        if token_ids.dtype not in (torch.int32, torch.int64):
+            raise TypeError(f"token_ids are {token_ids.dtype}; they must be int32 or int64")
         try:
             return F.embedding(token_ids, self.weight)
         except IndexError:

@@ -75,6 +75,7 @@ class TransformerLM(nn.Module):
             Logits, (..., seq, vocab_size).
 
         Raises:
+            TypeError: ids that are neither int32 nor int64.
             ValueError: a sequence longer than the context, or (on the CPU) an id outside the
                 vocabulary.
         """

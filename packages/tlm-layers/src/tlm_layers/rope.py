@@ -1,5 +1,7 @@
 """Rotary position embedding."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,11 +13,11 @@ class RotaryPositionalEmbedding(nn.Module):
     The pair (x₂ₖ, x₂ₖ₊₁) at position i is turned by i · theta^(−2k / d_k), so that the dot product
     of a query and a key depends on their distance alone. Follows Su et al. 2021,
     https://arxiv.org/abs/2104.09864. (Hugging Face's Llama pairs xₖ with xₖ₊d_k/2 instead: the
-    same map with the features in another order.) A pair is taken as one complex number, and the
-    turn as a multiplication by cos + i sin, in float32 at least.
+    same map with the features in another order.) A pair is one complex number, and the turn a
+    multiplication by cos + i sin, in float32 at least.
 
-    The table of cosines and sines is float32 and not in the state dict. (`.to(torch.bfloat16)`
-    rounds it with the rest of a model; building the model with `dtype=torch.bfloat16` does not.)
+    The table of cosines and sines is always float32 and not in the state dict: it follows a model
+    to another device, but not to another dtype.
 
     Args:
         theta: base of the angles.
@@ -44,18 +46,27 @@ class RotaryPositionalEmbedding(nn.Module):
         self.theta = theta
         self.d_k = d_k
         self.max_seq_len = max_seq_len
-        table = torch.empty((max_seq_len, d_k), device=device, dtype=torch.float32)
-        self.register_buffer("table", table, persistent=False)
-        self.reset_parameters()
+        self.register_buffer("table", self._table_on(device), persistent=False)
 
     def reset_parameters(self) -> None:
         """Fill the table."""
-        device = self.table.device
+        self.table = self._table_on(self.table.device)
+
+    def _apply(
+        self, fn: Callable[[Tensor], Tensor], recurse: bool = True
+    ) -> "RotaryPositionalEmbedding":
+        # `.to(torch.bfloat16)` would round the table, and `.to_empty()` leave it unfilled.
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.reset_parameters()
+        return self
+
+    @torch.inference_mode(False)  # the backward pass refuses a table made under inference
+    def _table_on(self, device: torch.device | str | None) -> Tensor:
         positions = torch.arange(self.max_seq_len, device=device, dtype=torch.float32)
         exponents = torch.arange(0, self.d_k, 2, device=device, dtype=torch.float32) / self.d_k
         angles = torch.outer(positions, self.theta**-exponents)
         # (max_seq_len, d_k / 2, 2) -> (max_seq_len, d_k): cos and sin alternate
-        self.table.copy_(torch.stack((angles.cos(), angles.sin()), dim=-1).flatten(-2))
+        return torch.stack((angles.cos(), angles.sin()), dim=-1).flatten(-2)
 
     def forward(self, x: Tensor, token_positions: Tensor | None = None) -> Tensor:
         """Turn queries or keys by their positions.
@@ -63,23 +74,38 @@ class RotaryPositionalEmbedding(nn.Module):
         Args:
             x: queries or keys, (..., seq, d_k).
             token_positions: int32 or int64, (..., seq), broadcast against the leading axes of
-                `x`; None: 0, 1, …, seq − 1.
+                `x`; None: 0, 1, …, seq − 1. Positions of (batch, seq) for an `x` of (batch,
+                heads, seq, d_k) need an axis for the heads: `token_positions.unsqueeze(-2)`.
 
         Returns:
             The turned `x`, (..., seq, d_k), of its type.
 
         Raises:
-            ValueError: a position outside the table (given positions are checked on the CPU
-                only, where it is free).
+            TypeError: positions that are neither int32 nor int64.
+            ValueError: an `x` of another width, positions of another length, or a position
+                outside the table (given positions are checked on the CPU only, where it is free).
         """
+        if x.ndim < 2 or x.shape[-1] != self.d_k:
+            raise ValueError(f"x of shape {tuple(x.shape)} must be (..., seq, d_k={self.d_k})")
+        seq = x.shape[-2]
+        if self.table.device != x.device:  # weights loaded into a meta model leave it behind
+            self.table = self._table_on(x.device)
         if token_positions is None:
-            seq = x.shape[-2]
             if seq > self.max_seq_len:
                 raise ValueError(
                     f"a sequence of {seq} is longer than max_seq_len={self.max_seq_len}"
                 )
             turns = self.table[:seq]
         else:
+            if token_positions.dtype not in (torch.int32, torch.int64):
+                raise TypeError(
+                    f"token_positions are {token_positions.dtype}; they must be int32 or int64"
+                )
+            if token_positions.shape[-1:] != (seq,):
+                raise ValueError(
+                    f"token_positions of shape {tuple(token_positions.shape)} must end in the "
+                    f"seq={seq} of x, one position for each token"
+                )
             try:
                 turns = F.embedding(token_positions, self.table)
             except IndexError:
@@ -88,15 +114,26 @@ class RotaryPositionalEmbedding(nn.Module):
                     f"{int(token_positions.max())}; they must be from 0 to "
                     f"{self.max_seq_len - 1} (max_seq_len={self.max_seq_len})"
                 ) from None
-        turned = torch.view_as_real(_as_complex(x) * _as_complex(turns))
-        return turned.flatten(-2).to(x.dtype)  # (..., seq, d_k / 2, 2) -> (..., seq, d_k)
+        return _turn(x.to(torch.promote_types(x.dtype, torch.float32)), turns).to(x.dtype)
 
     def extra_repr(self) -> str:
         """The constants, for `print(model)`."""
         return f"theta={self.theta}, d_k={self.d_k}, max_seq_len={self.max_seq_len}"
 
 
-def _as_complex(pairs: Tensor) -> Tensor:
-    # (..., 2k) -> (..., k): neighbours become real and imaginary part, float32 at least
-    pairs = pairs.to(torch.promote_types(pairs.dtype, torch.float32))
-    return torch.view_as_complex(pairs.reshape(*pairs.shape[:-1], -1, 2))
+def _turn(x: Tensor, turns: Tensor) -> Tensor:
+    # (..., 2k) -> (..., k, 2): neighbours become the real and imaginary part
+    pairs = x.view(*x.shape[:-1], x.shape[-1] // 2, 2)
+    turns = turns.view(*turns.shape[:-1], turns.shape[-1] // 2, 2)
+    if torch.compiler.is_compiling() or not _fits_complex(pairs):
+        (a, b), (cos, sin) = pairs.unbind(-1), turns.unbind(-1)
+        turned = torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1)
+    else:  # the same in a quarter of the time
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(turns))
+    return turned.flatten(-2)
+
+
+def _fits_complex(pairs: Tensor) -> bool:
+    # A complex number lies in one piece at an even place.
+    *strides, step = pairs.stride()
+    return step == 1 and not any(s % 2 for s in (*strides, pairs.storage_offset()))
