@@ -127,7 +127,10 @@ def remove_meta(path: Path) -> None:
         (edit_meta(dtype="int8"), r"dtype 'int8' is not one of"),
         (edit_meta(format="x"), r"does not describe a token store"),
         (edit_meta(num_tokens=12), r"num_tokens=12, but the shards hold 11"),
-        (edit_meta(shards=[{}]), r"it lacks file, index"),
+        (edit_meta(shards=None), r"it lacks shards, of type list"),
+        (edit_meta(tokenizer_fingerprint=1), r"it lacks tokenizer_fingerprint, of type str"),
+        (edit_meta(shards=[1]), r"it lacks file, of type str"),
+        (edit_meta(shards=[{}]), r"it lacks file, of type str"),
     ],
 )
 def test_damage_is_found_at_open(

@@ -10,11 +10,11 @@ def test_a_terminal_gets_one_live_line() -> None:
     with RunProgress(console) as progress:
         progress.update("encode", 1, 2)
         progress.update("train", 30, 100, "step 30  loss 1.234")
-        progress.say("[not markup] kept")
+        progress.say("[not markup] kept, a[1:x:2] b[:a:] :key:")
         (task,) = progress._live.tasks
         assert (task.description, task.completed, task.total) == ("train", 30, 100)
     assert "loss 1.234" in output.getvalue()
-    assert "[not markup] kept" in output.getvalue()
+    assert "[not markup] kept, a[1:x:2] b[:a:] :key:" in output.getvalue()
 
 
 def test_a_pipe_gets_plain_lines() -> None:

@@ -3,8 +3,7 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 
-from bpe_tok import Tokenizer
-from tlm_train.config import RunConfig
+from tlm_train.config import RunConfig, to_toml
 from tlm_train.metrics import MetricsLog
 from tlm_train.report import count_text, duration_text, write_report
 from tlm_train.run_folder import RunFolder
@@ -22,7 +21,9 @@ ARCHITECTURE = {
 
 
 def make_run(tmp_path: Path, steps: int, sample: str = "def f():") -> RunFolder:
-    run = RunFolder.create(tmp_path / "my-run", RunConfig(), Tokenizer.byte_level())
+    run = RunFolder(tmp_path / "my-run")
+    run.path.mkdir()
+    run.config.write_text(to_toml(RunConfig()), encoding="utf-8")
     log = MetricsLog(run.metrics, run.samples, step=0)
     for step in range(1, steps + 1):
         axes = {"step": step, "tokens": 1000 * step, "epochs": step / 9, "elapsed_seconds": step}

@@ -2,32 +2,79 @@ from pathlib import Path
 
 import pytest
 from bpe_tok import Tokenizer
+from tlm_data import END_OF_TEXT, Corpus, TextSlice, prepare_corpus
 from tlm_layers import ModelConfig, TransformerLM
 from tlm_optim import AdamW
 from tlm_train.checkpoint import write_step
-from tlm_train.config import RunConfig
+from tlm_train.config import LogConfig, RunConfig
 from tlm_train.run_folder import RunFolder
 
 
+def prepare(tmp_path: Path, text: str) -> Corpus:
+    path = tmp_path / "text.txt"
+    path.write_text(text)
+    slices = [TextSlice.whole(path)]
+    tokenizer = Tokenizer.byte_level([END_OF_TEXT])
+    return prepare_corpus(
+        slices, slices, tmp_path / "data", name="x", vocab_size=257, tokenizer=tokenizer
+    )
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    return RunFolder.create(tmp_path / "run", RunConfig(), Tokenizer.byte_level())
+def corpus(tmp_path: Path) -> Corpus:
+    return prepare(tmp_path, "some text")
+
+
+@pytest.fixture
+def run(tmp_path: Path, corpus: Corpus) -> RunFolder:
+    return RunFolder.create(tmp_path / "run", RunConfig(), corpus)
 
 
 def test_what_is_made_is_what_is_opened(run: RunFolder) -> None:
     again, config = RunFolder.open(run.path)
     assert again == run and config == RunConfig()
-    assert Tokenizer.load(run.tokenizer).vocab_size == 256
+    assert Tokenizer.load(run.tokenizer).vocab_size == 257
 
 
-def test_a_folder_that_exists_is_refused(run: RunFolder) -> None:
+def test_the_folders_own_name_is_not_in_its_config(tmp_path: Path, corpus: Corpus) -> None:
+    config = RunConfig(log=LogConfig(run_dir=tmp_path / "named"))
+    run = RunFolder.create(tmp_path / "named", config, corpus)
+    assert RunFolder.open(run.path)[1].log.run_dir is None
+
+
+def test_a_run_keeps_to_its_corpus(tmp_path: Path, run: RunFolder, corpus: Corpus) -> None:
+    found = run.find_corpus()
+    assert found is not None and found.fingerprints == corpus.fingerprints
+    with pytest.raises(ValueError, match=r"the training text of .* is not what .* began with"):
+        run.require_corpus(prepare(tmp_path, "other text"))
+    corpus.path.rename(tmp_path / "away")
+    assert run.find_corpus() is None
+
+
+def test_a_second_process_is_refused(run: RunFolder) -> None:
+    refused = pytest.raises(ValueError, match="another process is training in")
+    with run.locked(), refused, run.locked():
+        pass
+    with run.locked():
+        pass
+
+
+def test_what_a_kill_left_is_swept(run: RunFolder) -> None:
+    (run.checkpoints / ".step-00000005.12345678").mkdir()
+    with run.locked():
+        assert list(run.checkpoints.iterdir()) == []
+
+
+def test_a_folder_that_exists_is_refused(run: RunFolder, corpus: Corpus) -> None:
     with pytest.raises(FileExistsError, match=r"exists already: .*tlm-train resume"):
-        RunFolder.create(run.path, RunConfig(), Tokenizer.byte_level())
+        RunFolder.create(run.path, RunConfig(), corpus)
 
 
-def test_runs_without_a_name_never_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_without_a_name_never_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, corpus: Corpus
+) -> None:
     monkeypatch.chdir(tmp_path)
-    runs = [RunFolder.create(None, RunConfig(), Tokenizer.byte_level()) for _ in range(3)]
+    runs = [RunFolder.create(None, RunConfig(), corpus) for _ in range(3)]
     assert len({run.path for run in runs}) == 3
     assert all(run.path.parent == Path("runs") for run in runs)
 

@@ -114,6 +114,23 @@ def test_text_shorter_than_a_context_is_refused(tmp_path: Path) -> None:
         Trainer(config(), corpus)
 
 
+def test_validation_text_that_is_blank_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    empty = write_documents([], corpus.tokenizer, tmp_path / "empty")
+    with pytest.raises(ValueError, match="the validation text has 0 tokens, at least 2"):
+        Trainer(config(), Corpus(tmp_path, corpus.tokenizer, corpus.train, empty))
+
+
+@pytest.mark.parametrize("every", ["eval_every_steps", "checkpoint_every_steps"])
+def test_weights_that_are_not_finite_are_neither_scored_nor_saved(
+    corpus: Corpus, tmp_path: Path, every: str
+) -> None:
+    optim = OptimConfig(lr=1e39, warmup_steps=0, max_grad_norm=1.0)
+    trainer = Trainer(config(optim, **{every: 1}), corpus)
+    with pytest.raises(TrainingError, match=r"step 1: .* is no longer finite; lower optim.lr"):
+        trainer.train(tmp_path / "checkpoints", lambda row: None)
+    assert not (tmp_path / "checkpoints").exists()
+
+
 def test_devices_are_found_by_name() -> None:
     assert find_device("cpu") == torch.device("cpu")
     assert find_device("auto").type in ("cpu", "cuda", "mps")

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tlm_train.wandb_log import WandbLog, start_wandb
+from tlm_train.wandb_log import WandbLog, resolve_mode, start_wandb
 
 pytest.importorskip("wandb")
 
@@ -18,7 +18,7 @@ def no_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def start(mode: Any, folder: Path, said: list[str]) -> WandbLog | None:
     return start_wandb(
-        mode,
+        resolve_mode(mode),
         project="tests",
         name="run",
         folder=folder,
@@ -52,7 +52,29 @@ def test_offline_runs_are_written_and_go_on_under_their_id(tmp_path: Path) -> No
     runs = list((tmp_path / "wandb").glob("offline-run-*"))
     assert runs and all(run_id in run.name for run in runs)
     assert any(run.glob("*.wandb") for run in runs)
-    assert said and all(line.startswith("wandb: offline, later: wandb sync ") for line in said)
+    assert len(said) == 2
+    for line in said:
+        said_folder = Path(line.removeprefix("wandb: offline, later: wandb sync "))
+        assert list(said_folder.glob("*.wandb"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_server_that_never_answers_gets_the_run_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlm_train.wandb_log._INIT_SECONDS", 2.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+        said: list[str] = []
+        log = start("auto", tmp_path, said)
+        assert log is not None
+        log.log({"step": 1, "train_loss": 1.5})
+        log.finish()
+    assert said[0].startswith("wandb did not take the run, logging offline: ")
+    assert said[1].startswith("wandb: offline") and len(said) == 2
+    assert list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
 
 
 @pytest.mark.filterwarnings("ignore")

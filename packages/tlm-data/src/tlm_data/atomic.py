@@ -1,8 +1,8 @@
 """Files and folders that appear whole or not at all, also after a crash or a power cut."""
 
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +10,8 @@ from pathlib import Path
 
 def fsync_path(path: Path) -> None:
     """Force a file's bytes, or a folder's list of names, onto the disk."""
+    if path.is_dir() and os.name != "posix":
+        return  # only POSIX systems open a folder
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -25,14 +27,12 @@ def write_file(path: Path, content: str | bytes) -> None:
         content: Text (written as UTF-8) or bytes.
     """
     data = content.encode() if isinstance(content, str) else content
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
+    temporary = _temporary_sibling(path)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -44,7 +44,7 @@ def write_file(path: Path, content: str | bytes) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """Fill a folder under a temporary name; it takes the name `path` when the block ends well.
 
-    The temporary folder is a hidden sibling, `.NAME.XXXXXX`. It is removed when the block
+    The temporary folder is a hidden sibling, `.NAME.XXXXXXXX`. It is removed when the block
     raises, and stays behind, ignored by every reader, when the process is killed.
 
     Args:
@@ -59,9 +59,9 @@ def new_folder(path: Path) -> Iterator[Path]:
     if path.exists():
         raise FileExistsError(f"{path} exists already: choose another name or remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary = _temporary_sibling(path)
+    temporary.mkdir()
     try:
-        temporary.chmod(0o755)
         yield temporary
         for file in temporary.rglob("*"):
             fsync_path(file)
@@ -76,3 +76,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     fsync_path(path.parent)
+
+
+def _temporary_sibling(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")

@@ -35,9 +35,18 @@ class Corpus:
     train: TokenStore
     val: TokenStore
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Hashes that two corpora have in common if and only if they are equal."""
+        return {
+            "tokenizer": self.tokenizer.fingerprint,
+            "training text": self.train.fingerprint,
+            "validation text": self.val.fingerprint,
+        }
+
     @classmethod
     def open(cls, path: str | Path) -> "Corpus":
-        """Open a prepared corpus.
+        """Open a prepared corpus, and read all of it to see that it is whole.
 
         Raises:
             TokenStoreError: A store is damaged, or was made with another tokenizer.
@@ -46,6 +55,7 @@ class Corpus:
         tokenizer = Tokenizer.load(path / "tokenizer")
         stores = [TokenStore.open(path / name) for name in ("train", "val")]
         for store in stores:
+            store.verify()
             made_with = store.meta["tokenizer_fingerprint"]
             if made_with != tokenizer.fingerprint:
                 raise TokenStoreError(

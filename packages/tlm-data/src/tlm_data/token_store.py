@@ -13,7 +13,7 @@ import hashlib
 import itertools
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,23 @@ FORMAT = "tlm-token-store"
 VERSION = 1
 META_FILE = "meta.json"
 DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+
+_META_FIELDS = {
+    "num_tokens": int,
+    "num_documents": int,
+    "num_bytes": int,
+    "max_id": int,
+    "tokenizer_fingerprint": str,
+    "shards": list,
+}
+_SHARD_FIELDS = {
+    "file": str,
+    "index": str,
+    "num_tokens": int,
+    "num_documents": int,
+    "sha256": str,
+    "index_sha256": str,
+}
 
 Tokens = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -130,7 +147,7 @@ class TokenStore:
                 if found != expected:
                     raise TokenStoreError(
                         f"{self.path / name}: SHA-256 is {found}, meta.json says {expected}: "
-                        "the file is damaged; prepare the corpus again"
+                        f"the file is damaged; remove {self.path} and prepare the corpus again"
                     )
 
 
@@ -151,17 +168,16 @@ def _read_meta(path: Path) -> dict[str, Any]:
         )
     if meta.get("dtype") not in DTYPES:
         raise TokenStoreError(f"{file}: dtype {meta.get('dtype')!r} is not one of {list(DTYPES)}")
-    _check_fields(file, meta, ("num_tokens", "num_documents", "num_bytes", "max_id", "shards"))
+    _check_fields(file, meta, _META_FIELDS)
     for shard in meta["shards"]:
-        names = ("file", "index", "num_tokens", "num_documents", "sha256", "index_sha256")
-        _check_fields(file, shard, names)
+        _check_fields(file, shard, _SHARD_FIELDS)
     return meta
 
 
-def _check_fields(file: Path, found: dict[str, Any], names: Sequence[str]) -> None:
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise TokenStoreError(f"{file} is damaged: it lacks {', '.join(missing)}")
+def _check_fields(file: Path, found: Any, fields: dict[str, type]) -> None:
+    for name, kind in fields.items():
+        if not isinstance(found, dict) or not isinstance(found.get(name), kind):
+            raise TokenStoreError(f"{file} is damaged: it lacks {name}, of type {kind.__name__}")
 
 
 def _check_size(path: Path, expected: int) -> None:
@@ -170,6 +186,6 @@ def _check_size(path: Path, expected: int) -> None:
     size = path.stat().st_size
     if size != expected:
         raise TokenStoreError(
-            f"{path} has {size} bytes, meta.json says {expected}: the file is damaged; "
-            "prepare the corpus again"
+            f"{path} has {size} bytes, meta.json says {expected}: the file is damaged; remove "
+            f"{path.parent} and prepare the corpus again"
         )

@@ -10,6 +10,8 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -51,7 +53,8 @@ def save_checkpoint(
     path = Path(out)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         temporary = Path(folder) / path.name
-        torch.save(state, temporary)
+        with _write_errors(path):
+            torch.save(state, temporary)
         atomic.fsync_path(temporary)
         temporary.replace(path)
     atomic.fsync_path(path.parent)
@@ -81,24 +84,29 @@ def load_checkpoint(
     except (FileNotFoundError, IsADirectoryError, PermissionError):
         raise
     except Exception as error:  # damaged bytes make the reader fail in many ways
-        raise CheckpointError(
-            f"{name} is not a readable checkpoint: {_first_line(error)}"
-        ) from None
+        raise CheckpointError(f"{name} is not a readable checkpoint: {_one_line(error)}") from None
     if not isinstance(state, dict) or not {"model", "optimizer", "iteration"} <= state.keys():
         raise CheckpointError(f"{name} is not a checkpoint: it lacks model, optimizer, iteration")
     try:
         model.load_state_dict(state["model"])
         if optimizer is not None:
             optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, ValueError) as error:
-        raise CheckpointError(
-            f"{name} does not fit the model: {' '.join(str(error).split())}"
-        ) from None
-    return int(state["iteration"])
+        return int(state["iteration"])
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{name} does not fit the model: {_one_line(error)}") from None
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0] or type(error).__name__
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    """Turn what torch and safetensors raise when a write fails into an OSError with the path."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        raise OSError(f"cannot write the checkpoint {path}: {_one_line(error)}") from error
 
 
 def write_step(
@@ -131,7 +139,7 @@ def write_step(
     }
     if folder.exists():
         shutil.rmtree(folder)
-    with atomic.new_folder(folder) as temporary:
+    with atomic.new_folder(folder) as temporary, _write_errors(folder):
         save_file(
             {name: value.contiguous() for name, value in model.state_dict().items()},
             temporary / "model.safetensors",
@@ -177,7 +185,7 @@ def read_step(
             state.setdefault(positions[name], {})[entry] = value
         optimizer.load_state_dict({"state": state, "param_groups": trainer["param_groups"]})
     except (RuntimeError, KeyError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"{folder} does not fit: {' '.join(str(error).split())}") from None
+        raise CheckpointError(f"{folder} does not fit: {_one_line(error)}") from None
     rng = base64.b64decode(trainer["torch_rng"])
     torch.set_rng_state(torch.tensor(list(rng), dtype=torch.uint8))
     return trainer
@@ -214,6 +222,12 @@ def step_folder(checkpoints: Path, step: int) -> Path:
 def steps_on_disk(checkpoints: Path) -> list[Path]:
     """List a run's checkpoint folders, oldest first, whole or not."""
     return sorted(checkpoints.glob("step-[0-9]*"))
+
+
+def remove_unfinished(checkpoints: Path) -> None:
+    """Remove what a kill in the middle of a write has left; nobody else may be writing."""
+    for folder in checkpoints.glob(".step-*"):
+        shutil.rmtree(folder)
 
 
 def remove_old_steps(checkpoints: Path, keep: int) -> None:

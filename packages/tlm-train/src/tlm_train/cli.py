@@ -75,16 +75,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; a user's mistake is one line on stderr and exit code 2."""
     try:
         arguments = _complete(list(sys.argv[1:] if arguments is None else arguments))
-        _execute(parse_arguments(Command, arguments, prog="tlm-train", description=_DESCRIPTION))
+        command = parse_arguments(Command, arguments, prog="tlm-train", description=_DESCRIPTION)
+        if isinstance(command, Run) and command.config not in (None, Path(arguments[1])):
+            raise ValueError(f"put the config file first: tlm-train run {command.config} …")
+        _execute(command)
     except BrokenPipeError:
         # The reader, such as `head`, has enough; what Python would still flush has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        print(
+            "tlm-train: out of memory: lower train.batch_size, model.context_length or the size of "
+            "the model",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except (ValueError, OSError) as error:
         print(f"tlm-train: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as error:
-        print(f"tlm-train: {error or 'stopped'}", file=sys.stderr)
+        print(f"tlm-train: {str(error) or 'stopped'}", file=sys.stderr)
         sys.exit(130)
 
 

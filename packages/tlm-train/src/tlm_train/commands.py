@@ -21,7 +21,7 @@ from tlm_train.progress import RunProgress
 from tlm_train.report import count_text, duration_text, write_report
 from tlm_train.run_folder import RunFolder, refuse_existing
 from tlm_train.trainer import Trainer, TrainingError, find_device
-from tlm_train.wandb_log import start_wandb
+from tlm_train.wandb_log import Mode, resolve_mode, start_wandb
 
 
 def run(config: RunConfig) -> RunFolder:
@@ -37,11 +37,13 @@ def run(config: RunConfig) -> RunFolder:
     if config.log.run_dir is not None:
         refuse_existing(config.log.run_dir)
     find_device(config.train.device)
+    wandb_mode = resolve_mode(config.log.wandb)
     with RunProgress(Console()) as progress:
         corpus = load_corpus(config.data, config.model.vocab_size, progress.update)
         trainer = Trainer(_resolve(config, corpus, progress), corpus)
-        folder = RunFolder.create(config.log.run_dir, trainer.config, corpus.tokenizer)
-        _train(trainer, folder, progress)
+        folder = RunFolder.create(config.log.run_dir, trainer.config, corpus)
+        with folder.locked():
+            _train(trainer, folder, progress, wandb_mode)
     return folder
 
 
@@ -52,21 +54,26 @@ def resume(path: Path) -> RunFolder:
         path: The run's folder.
 
     Raises:
-        ValueError: The folder is not a run, its text has changed, or every checkpoint is damaged.
+        ValueError: The folder is not a run, another process trains in it, its text has changed, or
+            every checkpoint is damaged.
     """
     folder, config = RunFolder.open(path)
-    with RunProgress(Console()) as progress:
+    wandb_mode = resolve_mode(config.log.wandb)
+    with folder.locked(), RunProgress(Console()) as progress:
         checkpoint, passed_over = folder.latest_checkpoint()
         for problem in passed_over:
             progress.say(f"passed over a checkpoint: {problem}")
         if checkpoint is None and passed_over:
             raise CheckpointError(f"no checkpoint of {path} is whole: start a new run")
-        corpus = load_corpus(config.data, config.model.vocab_size, progress.update)
+        corpus = folder.find_corpus()
+        if corpus is None:
+            corpus = load_corpus(config.data, config.model.vocab_size, progress.update)
+            folder.require_corpus(corpus)
         trainer = Trainer(config, corpus)
         if checkpoint is not None:
             trainer.load(checkpoint)
         progress.say(f"going on from step {trainer.step} of {config.train.steps}")
-        _train(trainer, folder, progress)
+        _train(trainer, folder, progress, wandb_mode)
     return folder
 
 
@@ -136,10 +143,8 @@ def _resolve(config: RunConfig, corpus: Corpus, progress: RunProgress) -> RunCon
             f"the tokenizer {config.data.tokenizer} has {found} tokens, more than "
             f"model.vocab_size={wanted}: pass --model.vocab-size {found}"
         )
-    if found < wanted and config.data.tokenizer is None:
-        progress.say(
-            f"the text has no more pairs to merge: model.vocab_size is {found}, not {wanted}"
-        )
+    if found < wanted:
+        progress.say(f"the tokenizer has {found} tokens: model.vocab_size is {found}, not {wanted}")
         config = dataclasses.replace(
             config, model=dataclasses.replace(config.model, vocab_size=found)
         )
@@ -154,7 +159,7 @@ def _resolve(config: RunConfig, corpus: Corpus, progress: RunProgress) -> RunCon
     return dataclasses.replace(config, data=data)
 
 
-def _train(trainer: Trainer, folder: RunFolder, progress: RunProgress) -> None:
+def _train(trainer: Trainer, folder: RunFolder, progress: RunProgress, wandb_mode: Mode) -> None:
     config = trainer.config
     architecture = trainer.architecture()
     progress.say(
@@ -164,7 +169,7 @@ def _train(trainer: Trainer, folder: RunFolder, progress: RunProgress) -> None:
         f"{torch.get_num_threads()} threads"
     )
     wandb = start_wandb(
-        config.log.wandb,
+        wandb_mode,
         project=config.log.wandb_project,
         name=folder.path.name,
         folder=folder.path,

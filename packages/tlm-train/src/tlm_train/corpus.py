@@ -34,6 +34,8 @@ def load_corpus(data: DataConfig, vocab_size: int, on_progress: OnProgress) -> C
         if not path.is_file():
             what = "is a folder, not a file" if path.is_dir() else "does not exist"
             raise ValueError(f"the text file {path} {what}")
+    if data.dir.is_file():
+        raise ValueError(f"data.dir={data.dir} is a file: name a folder")
     train, val = _slices(data)
     return prepare_corpus(
         train,

@@ -77,7 +77,9 @@ def _generate(
         if temperature == 0:
             token = int(logits.argmax())
         else:
-            probabilities = nucleus(softmax(logits / temperature, dim=-1), top_p)
+            # In float64 with the maximum at 0, so that no temperature overflows.
+            scaled = (logits.double() - logits.max()) / temperature
+            probabilities = nucleus(softmax(scaled, dim=-1), top_p)
             token = int(torch.multinomial(probabilities, 1, generator=generator))
         if token == end_token:
             return

@@ -58,15 +58,23 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[Row]:
-    """Read the rows of a metrics file; a last line that was cut off by a kill is left out."""
+    """Read the rows of a metrics file; a last line that was cut off by a kill is left out.
+
+    Raises:
+        ValueError: Another line is damaged; the message has the file and the line.
+    """
     if not path.exists():
         return []
+    *lines, _ = path.read_text(encoding="utf-8").split("\n")
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
-            break
+            row = None
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            raise ValueError(f"{path}, line {number} is damaged: mend it or remove it")
+        rows.append(row)
     return rows
 
 

@@ -50,7 +50,7 @@ class RunProgress:
 
     def say(self, text: str) -> None:
         """Print a line above the live display."""
-        self._live.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._live.console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def update(self, stage: str, done: int, total: int, facts: str = "") -> None:
         """Show how far a stage is.

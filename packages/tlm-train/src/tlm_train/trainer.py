@@ -14,7 +14,6 @@ from tlm_layers import TransformerLM, cross_entropy
 from tlm_optim import AdamW, clip_grad_norm, cosine_schedule, param_groups
 
 from tlm_train.checkpoint import (
-    CheckpointError,
     read_step,
     remove_old_steps,
     step_folder,
@@ -26,8 +25,8 @@ from tlm_train.generate import check_prompt, generate
 from tlm_train.metrics import Row, memory_bytes
 
 
-class TrainingError(RuntimeError):
-    """Training cannot go on: the loss is no longer a finite number."""
+class TrainingError(ArithmeticError):
+    """Training cannot go on: something is no longer a finite number."""
 
 
 class Trainer:
@@ -49,6 +48,10 @@ class Trainer:
         self.end_id = corpus.tokenizer.special_tokens[END_OF_TEXT]
         self.prompt_ids = corpus.tokenizer.encode(config.log.sample_prompt) or [self.end_id]
         check_prompt(self.prompt_ids, config.model.context_length)
+        if len(corpus.val) < 2:
+            raise ValueError(
+                f"the validation text has {len(corpus.val)} tokens, at least 2 are needed: add text"
+            )
         torch.manual_seed(config.train.seed)
         self.model = TransformerLM(config.model).to(self.device)
         self.optimizer = AdamW(
@@ -75,7 +78,8 @@ class Trainer:
             on_row: Called with the metrics of each step and of each evaluation.
 
         Raises:
-            TrainingError: The loss or the gradient is not finite; the last checkpoint is good.
+            TrainingError: The loss, the gradient or a weight is not finite; the last checkpoint
+                is good.
         """
         every = self.config.train
         started = time.perf_counter() - self.elapsed_seconds
@@ -85,9 +89,11 @@ class Trainer:
             on_row(self.axes() | row)
             last = self.step == every.steps
             if last or self.step % every.eval_every_steps == 0:
+                self.require_finite_weights()
                 on_row(self.axes() | self.evaluate())
             self.elapsed_seconds = time.perf_counter() - started
             if last or self.step % every.checkpoint_every_steps == 0:
+                self.require_finite_weights()
                 self.save(checkpoints)
 
     def train_step(self) -> Row:
@@ -109,9 +115,8 @@ class Trainer:
         grad_norm = clip_grad_norm(self.model.parameters(), optim.max_grad_norm)
         train_loss, norm = loss.item(), grad_norm.item()
         if not math.isfinite(train_loss) or not math.isfinite(norm):
-            raise TrainingError(
-                f"step {self.step + 1}: the loss is {train_loss} and the gradient norm {norm}; "
-                f"lower optim.lr={optim.lr} or raise optim.warmup_steps={optim.warmup_steps}"
+            raise self.divergence(
+                f"step {self.step + 1}: the loss is {train_loss} and the gradient norm {norm}"
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -125,6 +130,19 @@ class Trainer:
             "tokens_per_second": y.numel() / step_seconds,
             "memory_bytes": memory_bytes(self.device),
         }
+
+    def require_finite_weights(self) -> None:
+        """Raise TrainingError if a weight is no longer a finite number."""
+        for name, parameter in self.model.named_parameters():
+            if not parameter.isfinite().all():
+                raise self.divergence(f"step {self.step}: {name} is no longer finite")
+
+    def divergence(self, what: str) -> TrainingError:
+        """Return the error that says what is not finite, and the ways out."""
+        optim = self.config.optim
+        return TrainingError(
+            f"{what}; lower optim.lr={optim.lr} or raise optim.warmup_steps={optim.warmup_steps}"
+        )
 
     def axes(self) -> Row:
         """Return what metrics are drawn against."""
@@ -169,11 +187,7 @@ class Trainer:
 
     def save(self, checkpoints: Path) -> None:
         """Write a checkpoint and remove the oldest."""
-        state = {
-            "step": self.step,
-            "elapsed_seconds": self.elapsed_seconds,
-            "corpus": self.corpus_fingerprint(),
-        }
+        state = {"step": self.step, "elapsed_seconds": self.elapsed_seconds}
         write_step(step_folder(checkpoints, self.step), self.model, self.optimizer, state)
         remove_old_steps(checkpoints, self.config.train.keep_checkpoints)
 
@@ -181,20 +195,11 @@ class Trainer:
         """Go on from a checkpoint of this run.
 
         Raises:
-            CheckpointError: It is damaged, or the text is not the one that the run began with.
+            CheckpointError: It is damaged, or is one of another model.
         """
         state = read_step(checkpoint, self.model, self.optimizer)
-        if state["corpus"] != self.corpus_fingerprint():
-            raise CheckpointError(
-                f"{checkpoint} was trained on other text than {self.corpus.path} holds: bring the "
-                "text of config.toml's data section back as it was, or start a new run"
-            )
         self.step = state["step"]
         self.elapsed_seconds = state["elapsed_seconds"]
-
-    def corpus_fingerprint(self) -> dict[str, str]:
-        """Return what must not change under a run."""
-        return {"train": self.corpus.train.fingerprint, "val": self.corpus.val.fingerprint}
 
     def architecture(self) -> dict[str, Any]:
         """Return the model's shape, its number of parameters, and the shape of each of them."""
@@ -225,7 +230,7 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         reason = str(error).split("\n", 1)[0]
         raise ValueError(f"train.device={name} is not usable here: {reason}") from None
     if device.type == "meta":

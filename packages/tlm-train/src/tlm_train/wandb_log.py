@@ -1,4 +1,4 @@
-"""Weights & Biases, kept from ever stopping or delaying a run."""
+"""Weights & Biases, kept from ever stopping a run, or delaying it by more than seconds."""
 
 import importlib.util
 import netrc
@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 Mode = Literal["auto", "online", "offline", "disabled"]
 
 _ANSWER_SECONDS = 1.0
-_INIT_SECONDS = 20.0
-_FINISH_SECONDS = 60.0
+_INIT_SECONDS = 8.0
+_FINISH_SECONDS = 30.0
 
 
 class WandbLog:
@@ -53,97 +53,31 @@ class WandbLog:
         self._run = None
 
 
-def start_wandb(
-    mode: Mode,
-    *,
-    project: str,
-    name: str,
-    folder: Path,
-    config: dict[str, Any],
-    say: Callable[[str], None],
-) -> WandbLog | None:
-    """Open a run at Weights & Biases, or return None where it is off.
+def resolve_mode(mode: Mode) -> Mode:
+    """Find out where metrics can go, within a second and with no question to the user.
 
     Args:
-        mode: `auto` is what the environment variable WANDB_MODE says, else: disabled where
-            wandb is not installed or there is no login; online where its server answers within a
-            second; else offline. It never asks for a login.
-        project: The project that the run appears under.
-        name: The run's name.
-        folder: The run's folder; `wandb/` is put there, with the id that a resumed run keeps.
-        config: The run's config and architecture.
-        say: Prints a line to the user.
+        mode: `auto` is what the environment variable WANDB_MODE says, else: disabled where wandb
+            is not installed or there is no login; online where its server answers within a second;
+            else offline.
+
+    Returns:
+        `online`, `offline` or `disabled`.
 
     Raises:
-        ValueError: `online` or `offline` is asked for and wandb is not installed, or
-            `online` without a login.
+        ValueError: `online` or `offline` is asked for and wandb is not installed, or `online`
+            without a login.
     """
-    chosen = _resolve(mode)
-    if chosen == "disabled":
-        return None
-    import wandb
-
-    def init(chosen_mode: str) -> Any:
-        return wandb.init(
-            mode=chosen_mode,  # type: ignore[arg-type]
-            project=project,
-            name=name,
-            id=_run_id(folder),
-            resume="allow",
-            dir=folder,
-            config=config,
-            settings=wandb.Settings(
-                silent=True,
-                console="off",
-                init_timeout=_INIT_SECONDS,
-                finish_timeout=_FINISH_SECONDS,
-            ),
-        )
-
-    try:
-        run = init(chosen)
-    except Exception as error:
-        if chosen == "offline":
-            say(f"wandb failed and is off for this run: {error}")
-            return None
-        say(f"wandb could not be reached, logging offline: {error}")
-        return start_wandb(
-            "offline",
-            project=project,
-            name=name,
-            folder=folder,
-            config=config,
-            say=say,
-        )
-    say(
-        f"wandb: {run.url}"
-        if chosen == "online"
-        else f"wandb: offline, later: wandb sync {run.dir}"
-    )
-    return WandbLog(run, say)
-
-
-def _run_id(folder: Path) -> str:
-    """Return the id of the run in `folder`, the same one when it is resumed."""
-    file = folder / "wandb" / "run-id.txt"
-    if not file.exists():
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(uuid.uuid4().hex[:12])
-    return file.read_text()
-
-
-def _resolve(mode: Mode) -> Mode:
     installed = importlib.util.find_spec("wandb") is not None
     if mode == "auto":
         asked = os.environ.get("WANDB_MODE", "")
-        if asked in ("online", "offline", "disabled"):
-            mode = asked  # type: ignore[assignment]
-        elif not installed or not _logged_in():
+        if not installed or asked == "disabled":
             return "disabled"
-        else:
-            return "online" if _answers() else "offline"
-        if not installed:
+        if asked == "offline":
+            return "offline"
+        if not _logged_in():
             return "disabled"
+        return "online" if _answers() else "offline"
     if mode == "disabled":
         return mode
     if not installed:
@@ -157,6 +91,73 @@ def _resolve(mode: Mode) -> Mode:
             "log.wandb to offline"
         )
     return mode
+
+
+def start_wandb(
+    mode: Mode,
+    *,
+    project: str,
+    name: str,
+    folder: Path,
+    config: dict[str, Any],
+    say: Callable[[str], None],
+) -> WandbLog | None:
+    """Open a run at Weights & Biases, or return None where it is off.
+
+    A server that does not take the run within a few seconds gets it offline, to be sent later.
+
+    Args:
+        mode: What `resolve_mode` returned.
+        project: The project that the run appears under.
+        name: The run's name.
+        folder: The run's folder; `wandb/` is put there, with the id that a resumed run keeps.
+        config: The run's config and architecture.
+        say: Prints a line to the user.
+    """
+    if mode == "disabled":
+        return None
+    import wandb
+
+    try:
+        run = wandb.init(
+            mode=mode,  # type: ignore[arg-type]
+            project=project,
+            name=name,
+            id=_run_id(folder),
+            resume="allow",
+            dir=folder,
+            config=config,
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=_INIT_SECONDS,
+                finish_timeout=_FINISH_SECONDS,
+            ),
+        )
+    except Exception as error:
+        # What a failed start leaves running keeps the id to itself.
+        wandb.teardown()
+        if mode == "offline":
+            say(f"wandb failed and is off for this run: {error}")
+            return None
+        say(f"wandb did not take the run, logging offline: {error}")
+        return start_wandb(
+            "offline", project=project, name=name, folder=folder, config=config, say=say
+        )
+    if mode == "online":
+        say(f"wandb: {run.url}")
+    else:
+        say(f"wandb: offline, later: wandb sync {Path(run.dir).parent}")
+    return WandbLog(run, say)
+
+
+def _run_id(folder: Path) -> str:
+    """Return the id of the run in `folder`, the same one when it is resumed."""
+    file = folder / "wandb" / "run-id.txt"
+    if not file.exists():
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(uuid.uuid4().hex[:12])
+    return file.read_text()
 
 
 def _server() -> str:
