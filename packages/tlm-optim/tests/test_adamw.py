@@ -151,13 +151,31 @@ def test_runs_are_the_same_bit_for_bit():
     assert_same_weights(one, other, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_other_types_of_weights(dtype):
-    ours, theirs = small_model(dtype=dtype), small_model(dtype=dtype)
+def test_float64_equals_torch():
+    ours, theirs = small_model(dtype=torch.float64), small_model(dtype=torch.float64)
     train(ours, AdamW(ours.parameters()), 20)
-    train(theirs, torch.optim.AdamW(theirs.parameters(), fused=True), 20)
-    assert_same_weights(ours, theirs)
-    assert {p.dtype for p in ours.parameters()} == {dtype}
+    train(theirs, torch.optim.AdamW(theirs.parameters(), foreach=False), 20)
+    assert_same_weights(ours, theirs, rtol=1e-10, atol=1e-12)
+    assert {p.dtype for p in ours.parameters()} == {torch.float64}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_types_stay_within_rounding_of_float64(dtype):
+    ours = nn.Parameter(torch.linspace(-1, 1, 101).to(dtype))
+    exact = nn.Parameter(ours.detach().double())
+    optimizer, reference = (
+        AdamW([ours], lr=1e-2, eps=1e-4),
+        torch.optim.AdamW([exact], lr=1e-2, eps=1e-4, foreach=False),
+    )
+    for step in range(20):
+        ours.grad = torch.randn(101, generator=torch.Generator().manual_seed(step)).to(dtype)
+        exact.grad = ours.grad.double()
+        optimizer.step()
+        reference.step()
+    # 20 roundings of a weight of about 1, each of at most half an eps
+    tolerance = 10 * torch.finfo(dtype).eps
+    torch.testing.assert_close(ours.double(), exact, rtol=0, atol=tolerance)
+    assert ours.dtype == optimizer.state[ours]["exp_avg"].dtype == dtype
 
 
 def test_weights_of_two_types_in_one_group():
@@ -207,8 +225,10 @@ def test_closure():
         ({"lr": math.nan}, "lr=nan must not be negative"),
         ({"eps": -1e-8}, "eps=-1e-08 must not be negative"),
         ({"weight_decay": -0.1}, "weight_decay=-0.1 must not be negative"),
-        ({"betas": (1.0, 0.9)}, "betas=(1.0, 0.9) must each be at least 0 and below 1"),
-        ({"betas": (0.9, -0.1)}, "betas=(0.9, -0.1) must each be at least 0 and below 1"),
+        ({"betas": (1.0, 0.9)}, "betas=(1.0, 0.9) must be two numbers, each at least 0 and"),
+        ({"betas": (0.9, -0.1)}, "betas=(0.9, -0.1) must be two numbers, each at least 0 and"),
+        ({"betas": (0.9,)}, "betas=(0.9,) must be two numbers"),
+        ({"betas": (0.9, 0.9, 0.9)}, "betas=(0.9, 0.9, 0.9) must be two numbers"),
     ],
 )
 def test_settings_out_of_range(settings, message):
@@ -219,19 +239,166 @@ def test_settings_out_of_range(settings, message):
         AdamW([{"params": [weight], **settings}])
 
 
-def test_sparse_gradient_is_refused_and_nothing_moves():
+@pytest.mark.parametrize("groups", [1, 2])
+def test_sparse_gradient_is_refused_and_nothing_moves(groups):
     dense, table = nn.Parameter(torch.ones(2)), nn.Embedding(4, 2, sparse=True)
     dense.grad = torch.ones(2)
     table(torch.tensor([1])).sum().backward()
-    optimizer = AdamW([dense, table.weight])
+    weights = [dense, table.weight]
+    optimizer = AdamW(weights if groups == 1 else [{"params": [w]} for w in weights])
     with pytest.raises(TypeError, match=r"AdamW takes no sparse gradients.*shape \(4, 2\)"):
         optimizer.step()
     assert torch.equal(dense, torch.ones(2))
+    assert not optimizer.state
 
 
 @pytest.mark.parametrize("option", ["amsgrad", "maximize"])
 def test_a_state_with_an_option_that_is_not_here_is_refused(option):
     weight = nn.Parameter(torch.ones(2))
     theirs = torch.optim.AdamW([weight], **{option: True})
-    with pytest.raises(ValueError, match=f"a state with {option}=True: AdamW here has no {option}"):
+    with pytest.raises(ValueError, match=f"{option}=True: AdamW here has {option}=False only"):
         AdamW([weight]).load_state_dict(theirs.state_dict())
+
+
+LAYOUTS = {
+    "dense": lambda x: x.clone(),
+    "transposed": lambda x: x.mT.contiguous().mT,
+    "channels last": lambda x: x.clone(memory_format=torch.channels_last),
+    "expanded": lambda x: x[:1, :1].expand(x.shape),
+    "sliced": lambda x: torch.cat((x, x), dim=-1)[..., : x.shape[-1]],
+}
+
+
+@pytest.mark.parametrize("parameter_layout", ["dense", "transposed", "channels last"])
+@pytest.mark.parametrize("grad_layout", LAYOUTS)
+@pytest.mark.parametrize("state_layout", LAYOUTS)
+def test_layouts_in_memory_may_differ(parameter_layout, grad_layout, state_layout):
+    start = torch.randn(3, 4, 5, 2)
+    ours = nn.Parameter(LAYOUTS[parameter_layout](start))
+    theirs = nn.Parameter(start.clone())
+    optimizer, reference = AdamW([ours]), torch.optim.AdamW([theirs], foreach=False)
+    state = {
+        "step": torch.tensor(3.0),
+        "exp_avg": LAYOUTS[state_layout](torch.randn(3, 4, 5, 2)),
+        "exp_avg_sq": LAYOUTS[state_layout](torch.rand(3, 4, 5, 2)),
+    }
+    for each in (optimizer, reference):
+        copied = {name: value.contiguous().clone() for name, value in state.items()}
+        kept = state if each is optimizer else copied
+        each.load_state_dict({**each.state_dict(), "state": {0: kept}})
+    for _ in range(3):
+        ours.grad = LAYOUTS[grad_layout](torch.randn(3, 4, 5, 2))
+        theirs.grad = ours.grad.clone(memory_format=torch.contiguous_format)
+        optimizer.step()
+        reference.step()
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(optimizer.state[ours], reference.state[theirs], check_stride=False)
+
+
+def test_the_layout_of_a_model_may_change_between_steps():
+    def run(optimizer_class, **form):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 2))
+        optimizer = optimizer_class(model.parameters(), **form)
+        for step in range(6):
+            if step == 3:
+                model.to(memory_format=torch.channels_last)
+            optimizer.zero_grad()
+            model(torch.randn(2, 3, 4, 4)).square().mean().backward()
+            optimizer.step()
+        return model
+
+    assert_same_weights(run(AdamW), run(torch.optim.AdamW, foreach=False))
+
+
+@pytest.mark.parametrize("layout", ["sliced", "expanded"])
+def test_a_parameter_with_gaps_or_overlaps_is_refused(layout):
+    x = torch.randn(4, 5)
+    weight, whole = nn.Parameter(LAYOUTS[layout](x)), nn.Parameter(torch.ones(2))
+    message = r"the parameter of shape \(4, 5\) and strides .* must lie in memory without gaps"
+    with pytest.raises(ValueError, match=message):
+        AdamW([weight])
+    optimizer = AdamW([whole])
+    with pytest.raises(ValueError, match=message):
+        optimizer.add_param_group({"params": weight})
+    assert len(optimizer.param_groups) == 1
+
+
+def test_a_parameter_that_becomes_a_slice_is_refused_and_nothing_is_written():
+    x = torch.zeros(4, 5)
+    weight = nn.Parameter(torch.ones(4, 3))
+    optimizer = AdamW([weight])
+    weight.data = x[:, :3]
+    weight.grad = torch.ones(4, 3)
+    with pytest.raises(ValueError, match="must lie in memory without gaps or overlaps"):
+        optimizer.step()
+    assert not x.any()
+
+
+def test_a_dense_parameter_with_an_axis_of_one_is_taken():
+    weight = nn.Parameter(torch.randn(5, 3).T[:, :1])  # strides (1, 3)
+    weight.grad = torch.ones(3, 1)
+    before = weight.detach().clone()
+    AdamW([weight], lr=0.1, weight_decay=0.0).step()
+    torch.testing.assert_close(weight.data, before - 0.1)
+
+
+def test_complex_parameters_are_refused():
+    weight = nn.Parameter(torch.ones(2, dtype=torch.complex64))
+    with pytest.raises(TypeError, match=r"AdamW takes no complex parameters.*view_as_real"):
+        AdamW([weight])
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"maximize": True}, "maximize=True: AdamW here has maximize=False only"),
+        ({"amsgrad": True}, "amsgrad=True: AdamW here has amsgrad=False only"),
+        ({"weight_decy": 0.1}, "weight_decy=0.1 is not an option of AdamW: it has lr, betas, eps"),
+        ({"momentum": 0.9}, "momentum=0.9 is not an option of AdamW"),
+    ],
+)
+def test_group_options_that_are_not_here_are_refused(option, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        AdamW([{"params": nn.Parameter(torch.ones(2)), **option}])
+
+
+@pytest.mark.parametrize(
+    ("theirs", "message"),
+    [
+        (torch.optim.SGD, "a group without betas: is it of another optimizer than AdamW?"),
+        (torch.optim.NAdam, "momentum_decay=0.004 is not an option of AdamW"),
+        (torch.optim.Adamax, "a state of step, exp_avg, exp_inf: AdamW's has step, exp_avg and"),
+    ],
+)
+def test_the_state_of_another_optimizer_is_refused(theirs, message):
+    weight = nn.Parameter(torch.ones(2))
+    weight.grad = torch.ones(2)
+    their_optimizer = theirs([weight], lr=0.1)
+    their_optimizer.step()
+    optimizer = AdamW([weight])
+    with pytest.raises(ValueError, match=re.escape(message)):
+        optimizer.load_state_dict(their_optimizer.state_dict())
+    assert not optimizer.state
+
+
+def test_the_state_of_another_model_is_refused():
+    small, large = nn.Parameter(torch.ones(2, 3)), nn.Parameter(torch.ones(1000, 3))
+    small.grad = torch.ones(2, 3)
+    optimizer = AdamW([small])
+    optimizer.step()
+    message = "exp_avg of shape (2, 3) must have the shape (1000, 3) of its parameter"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        AdamW([large]).load_state_dict(optimizer.state_dict())
+
+
+def test_the_notes_of_schedulers_pass():
+    weight = nn.Parameter(torch.ones(2))
+    weight.grad = torch.ones(2)
+    optimizer = AdamW([weight])
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=10)
+    optimizer.step()
+    scheduler.step()
+    other = AdamW([weight])
+    other.load_state_dict(optimizer.state_dict())
+    assert other.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"]

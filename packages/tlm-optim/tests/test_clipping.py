@@ -72,3 +72,21 @@ def test_a_norm_that_is_not_finite_is_returned():
 def test_limits_out_of_range(max_norm, eps):
     with pytest.raises(ValueError, match=f"{max_norm=} and {eps=} must not be negative"):
         clip_grad_norm([], max_norm, eps)
+
+
+def test_one_tensor():
+    ours, theirs = (nn.Parameter(torch.zeros(2, 3)) for _ in range(2))
+    ours.grad, theirs.grad = torch.full((2, 3), 5.0), torch.full((2, 3), 5.0)
+    norm = clip_grad_norm(ours, 1.0)
+    torch.testing.assert_close(norm, nn.utils.clip_grad_norm_(theirs, 1.0))
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_sparse_gradient_is_refused_and_nothing_changes():
+    dense, table = nn.Parameter(torch.ones(2)), nn.Embedding(4, 2, sparse=True)
+    dense.grad = torch.ones(2)
+    table(torch.tensor([1])).sum().backward()
+    message = r"clip_grad_norm takes no sparse gradients, and the parameter of shape \(4, 2\)"
+    with pytest.raises(TypeError, match=message):
+        clip_grad_norm([dense, table.weight], 0.1)
+    assert torch.equal(dense.grad, torch.ones(2))

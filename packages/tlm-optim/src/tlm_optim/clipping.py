@@ -5,8 +5,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from tlm_optim.gradients import refuse_sparse
 
-def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float, eps: float = 1e-6) -> Tensor:
+
+def clip_grad_norm(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, eps: float = 1e-6
+) -> Tensor:
     """Scale all gradients down together, in place, where their joint length is above a limit.
 
     The length is the L2 norm of all gradients as one vector; above `max_norm` each gradient is
@@ -14,7 +18,7 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float, eps: float = 1
     https://arxiv.org/abs/1211.5063. Nothing waits for the device.
 
     Args:
-        parameters: parameters, on one device; those with no gradient are passed over.
+        parameters: a parameter or several, on one device; those with no gradient are passed over.
         max_norm: the greatest length allowed.
         eps: keeps the division finite.
 
@@ -23,6 +27,7 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float, eps: float = 1
 
     Raises:
         ValueError: `max_norm` or `eps` is negative.
+        TypeError: a sparse gradient.
 
     Example:
         >>> weight = torch.nn.Parameter(torch.zeros(2))
@@ -34,7 +39,13 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float, eps: float = 1
     """
     if not max_norm >= 0 or not eps >= 0:
         raise ValueError(f"{max_norm=} and {eps=} must not be negative")
-    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if isinstance(parameters, Tensor):
+        parameters = [parameters]
+    grads = [
+        refuse_sparse(parameter.grad, "clip_grad_norm")
+        for parameter in parameters
+        if parameter.grad is not None
+    ]
     if not grads:
         return torch.tensor(0.0)
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
