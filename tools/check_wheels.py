@@ -53,7 +53,7 @@ assert (weight < 1).all()
 """
 
 SIBLINGS = {"bpe_tok", "tlm_layers", "tlm_optim", "tlm_data", "tlm_train"}
-# The CPU build of the workspace's own environment; nothing newer is fetched.
+# The version of the workspace's own environment.
 TORCH = "torch==2.13.*"
 CASES = [
     ("bpe-tok", [], BPE_TOK, {"torch", "numpy"}),
@@ -67,7 +67,7 @@ def main(wheels: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         for dist, extra, script, absent in CASES:
             import_name = dist.replace("-", "_")
-            (wheel,) = wheels.glob(f"{import_name}-*.whl")
+            wheel = max(wheels.glob(f"{import_name}-*.whl"), key=lambda path: path.stat().st_mtime)
             venv.create(Path(name, dist), with_pip=True)
             python = Path(name, dist, "bin", "python")
             subprocess.run([python, "-m", "pip", "install", "--quiet", *extra, wheel], check=True)

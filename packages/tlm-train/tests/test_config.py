@@ -1,3 +1,4 @@
+import io
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ def test_a_negative_value_or_one_with_a_dash_passes_from_toml(tmp_path: Path) ->
     assert parse("run", str(path)).log.sample_prompt == "--x y"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -94,10 +96,13 @@ def test_a_negative_value_or_one_with_a_dash_passes_from_toml(tmp_path: Path) ->
         (["--data.val-text", "a"], "^data.val_text needs data.text"),
     ],
 )
-def test_mistakes_on_the_command_line_are_one_line(arguments: list[str], message: str) -> None:
+def test_mistakes_on_the_command_line_are_one_line(
+    arguments: list[str], message: str, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
     with pytest.raises(ValueError, match=message) as caught:
         parse(*arguments)
-    assert "\n" not in str(caught.value) and "│" not in str(caught.value)
+    assert not set("\n│─|") & set(str(caught.value)) and "---" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The `tlm-train` command."""
 
 import dataclasses
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -73,6 +74,9 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; a user's mistake is one line on stderr and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What a model writes may hold characters that this terminal cannot show.
+        sys.stdout.reconfigure(errors="replace")
     try:
         arguments = _complete(list(sys.argv[1:] if arguments is None else arguments))
         command = parse_arguments(Command, arguments, prog="tlm-train", description=_DESCRIPTION)

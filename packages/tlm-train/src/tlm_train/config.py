@@ -27,10 +27,10 @@ class DataConfig:
     """The text to train on."""
 
     text: tuple[Path, ...] = ()
-    """UTF-8 text files to train on; `<|endoftext|>` divides a file into documents. None: the
-    Python standard library's own sources on this machine."""
+    """UTF-8 text files to train on; `<|endoftext|>` divides a file into documents. Without any:
+    the Python standard library's own sources on this machine."""
     val_text: tuple[Path, ...] = ()
-    """UTF-8 text files to validate on. None: a part of the text is held out."""
+    """UTF-8 text files to validate on. Without any: a part of the text is held out."""
     val_fraction: float = 0.1
     """Share of the text held out for validation: of the files of the standard library, or of the
     end of each file of `text`."""
@@ -252,8 +252,10 @@ def parse_arguments(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
 
 def _one_line(box: str) -> str:
     """Return the message of the box that tyro draws around an error."""
-    rows = [line.strip("│╭╮╰╯ \n") for line in box.splitlines()]
-    message, *rest = " ".join(row for row in rows[1:] if row).split(" ───")
+    # A title, then parts between rules; the frame is there only where the encoding can draw it.
+    rows = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
+    text = " ".join(row for row in rows if row)
+    message, *rest = re.split(r" ?[─-]{9,} ?", re.sub(r"^-{9,} ?", "", text))
     # What is not an option there is the name of a class, which tells a user nothing.
     message = re.sub(r"^Error parsing (?!-)\S+: |^Error parsing ", "", message).strip()
     near = re.search(r"Perhaps you meant:.*?(--\S+)", " ".join(rest))
