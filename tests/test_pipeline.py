@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tlm_train.cli import main
+from tlm_train.config import RunConfig
 from tlm_train.metrics import read_metrics
 
 STEPS = 150
@@ -85,6 +86,14 @@ def assert_same_end(run: Path, unbroken: Path) -> None:
     for name in ("step", "train_loss", "val_loss", "sample", "lr", "grad_norm"):
         assert [r.get(name) for r in rows[0]] == [r.get(name) for r in rows[1]], name
     assert (run / "samples.txt").read_text("utf-8") == (unbroken / "samples.txt").read_text("utf-8")
+
+
+def test_with_no_argument_it_runs_with_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = []
+    monkeypatch.setattr("tlm_train.commands.run", configs.append)
+    main([])
+    main(["run"])
+    assert configs == [RunConfig(), RunConfig()]
 
 
 def test_a_run_learns_and_leaves_everything(unbroken: Path) -> None:
@@ -210,6 +219,7 @@ def test_a_disk_that_refuses_a_checkpoint_leaves_the_last_good_one(
     code = """
 import resource, signal, sys
 from tlm_train.cli import main
+from tlm_train.config import RunConfig
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
 main(["resume", sys.argv[1]])

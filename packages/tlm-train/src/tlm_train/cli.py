@@ -80,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         arguments = _complete(list(sys.argv[1:] if arguments is None else arguments))
         command = parse_arguments(Command, arguments, prog="tlm-train", description=_DESCRIPTION)
-        if isinstance(command, Run) and command.config not in (None, Path(arguments[1])):
+        first = [Path(argument) for argument in arguments[1:2]]
+        if isinstance(command, Run) and command.config and first != [command.config]:
             raise ValueError(f"put the config file first: tlm-train run {command.config} …")
         _execute(command)
     except BrokenPipeError:
