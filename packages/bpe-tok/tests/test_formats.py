@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bpe_tok import Tokenizer
+from bpe_tok import Tokenizer, train
 from bpe_tok.spelling import spell
 
 
@@ -66,9 +66,33 @@ def test_special_tokens_that_are_ordinary_tokens_too(tmp_path: Path) -> None:
 
 def test_a_special_token_spelled_like_another(tmp_path: Path) -> None:
     vocab = dict(enumerate([*(bytes([n]) for n in range(256)), b" t"]))
-    tokenizer = Tokenizer(vocab, [(b" ", b"t")], ["Ġt"])
-    with pytest.raises(ValueError, match=r"special token 'Ġt' cannot be written.* b' t'"):
-        tokenizer.save(tmp_path)
+    merges = [(b" ", b"t")]
+    with pytest.raises(ValueError, match=r"special token 'Ġt' must not be the spelling of b' t'"):
+        Tokenizer(vocab, merges, ["Ġt"])
+    Tokenizer(vocab, merges, ["<|x|>"]).save(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("<|x|>", "Ġt"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"tokenizer\.json.*'Ġt'"):
+        Tokenizer.load(path)
+
+
+@pytest.mark.parametrize("special", ["été", "für", "日本", "początek", "\n", " t", "<|Ġ|>"])
+def test_special_tokens_outside_ascii_are_saved(special: str, tmp_path: Path) -> None:
+    tokenizer = train(["the thé für początek", "日本 \x05 ÿ\n"] * 2, 300, [special, "<|end|>"])
+    tokenizer.save(tmp_path)
+    assert Tokenizer.load(tmp_path).fingerprint == tokenizer.fingerprint
+    tokenizers = pytest.importorskip("tokenizers")
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    text = f"the {special}{special}<|end|>thé {special}"
+    assert theirs.encode(text).ids == tokenizer.encode(text)
+
+
+def test_a_forgotten_special_token(gpt2_files: tuple[Path, Path]) -> None:
+    message = (
+        r"vocab\.json: '<\|pad 0\|>' is not .*; if it is a special token, name it in special_to"
+    )
+    with pytest.raises(ValueError, match=message):
+        Tokenizer.from_files(*gpt2_files, ["<|endoftext|>", "été"])
 
 
 @pytest.mark.parametrize(
@@ -87,7 +111,7 @@ def test_a_special_token_spelled_like_another(tmp_path: Path) -> None:
         (["model", "vocab", "a"], True, r"model.vocab\['a'\]: True must be an integer"),
         (["model", "vocab", "a"], 98, r"id 98 is both"),
         (["model", "vocab", "a"], 5000, r"vocab has id 98 but not 97"),
-        (["model", "vocab", "中"], 1000, "model.vocab: '中' is not in GPT-2's spelling"),
+        (["model", "vocab", "中"], 1000, "model.vocab: '中' is not .*, name it in added_tokens"),
         (["added_tokens", 0, "content"], "\ud800", r"special token has a lone surrogate, U\+D800"),
         (["model", "dropout"], 0.1, "model: dropout=0.1 is not supported, only null or 0"),
         (["added_tokens", 0], "x", r"added_tokens\[0\]: 'x' must be an object"),

@@ -6,6 +6,7 @@ from bpe_tok.special import SpecialTokens, check_encodable
     ("tokens", "text", "parts"),
     [
         ([], "a<|x|>", ["a<|x|>"]),
+        (None, "a<|x|>", ["a<|x|>"]),
         (["<|x|>"], "", [""]),
         (["<|x|>"], "<|x|><|x|>", ["", "<|x|>", "", "<|x|>", ""]),
         (["ab", "abc"], "xabcx", ["x", "abc", "x"]),  # the longest of those that start together
@@ -14,7 +15,7 @@ from bpe_tok.special import SpecialTokens, check_encodable
         (["a.c", "(", "|"], "abc|a.c(", ["abc", "|", "", "a.c", "", "(", ""]),  # no patterns
     ],
 )
-def test_split(tokens: list[str], text: str, parts: list[str]) -> None:
+def test_split(tokens: list[str] | None, text: str, parts: list[str]) -> None:
     assert SpecialTokens(tokens).split(text) == parts
 
 

@@ -1,5 +1,5 @@
 import pytest
-from bpe_tok.spelling import spell, spell_vocab, unspell, unspell_vocab
+from bpe_tok.spelling import check_spelling, spell, spell_vocab, unspell, unspell_vocab
 
 
 def test_spelling() -> None:
@@ -26,3 +26,13 @@ def test_a_special_token_that_is_the_spelling_of_a_byte() -> None:
     vocab = {n: bytes([n]) for n in range(256)} | {256: "é".encode()}
     with pytest.raises(ValueError, match=r"special token 'é' cannot be written.* b'\\xe9'"):
         spell_vocab(vocab, [], {"é": 256})
+
+
+@pytest.mark.parametrize("token", ["é", "Ġ", "ÿ", "Ġt", "ĠĠ", "Ã©", "©©", "©Ã"])
+def test_special_tokens_that_files_would_mistake(token: str) -> None:
+    with pytest.raises(ValueError, match=f"special token '{token}' must not be the spelling of b"):
+        check_spelling(["<|x|>", token])
+
+
+def test_special_tokens_that_files_can_hold() -> None:
+    check_spelling(["<|x|>", "x", "\n", " t", "été", "für", "ÿÿ", "日", "🙂", "początek", "<|Ġ|>"])

@@ -2,14 +2,14 @@ import pickle
 import tracemalloc
 import unicodedata
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import count, islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bpe_tok import Tokenizer
-from bpe_tok.pretokenize import GPT2_PATTERN
-from hypothesis import given, settings
+from bpe_tok.pretokenize import BLOCK_CHARS, GPT2_PATTERN, even_chunks
+from hypothesis import given
 from hypothesis import strategies as st
 
 # What the pattern and the special tokens tell apart, thick on the ground; and any character that
@@ -149,42 +149,69 @@ def test_unknown_special_tokens_are_appended(trained: Tokenizer) -> None:
     assert wider.encode("<|b|><|new|>") == [1001, 1000]
 
 
-@settings(max_examples=30)
-@given(st.lists(TEXTS, max_size=5))
-def test_encode_iterable_is_encode_of_each(trained: Tokenizer, texts: list[str]) -> None:
-    expected = [token_id for text in texts for token_id in trained.encode(text)]
-    assert list(trained.encode_iterable(texts)) == expected
+@given(TEXTS, st.lists(st.integers(0, 100)), st.integers(1, 20))
+def test_encode_iterable_is_encode_of_the_whole(
+    trained: Tokenizer, text: str, cuts: list[int], block_chars: int
+) -> None:
+    bounds = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    pieces = [text[start:end] for start, end in pairwise(bounds)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(even_chunks, "__defaults__", (block_chars,))
+        assert list(trained.encode_iterable(pieces)) == trained.encode(text)
+    assert list(trained.encode_iterable(pieces)) == trained.encode(text)
+
+
+def test_encode_iterable_of_lines_and_chunks(trained: Tokenizer, corpus: list[str]) -> None:
+    text = "<|end|>".join(corpus)
+    ids = trained.encode(text)
+    assert list(trained.encode_iterable(text.splitlines(keepends=True))) == ids
+    for size in (1, 7, 1000, 100_000):
+        pieces = (text[i : i + size] for i in range(0, len(text), size))
+        assert list(trained.encode_iterable(pieces)) == ids
+
+
+def test_gpt2_ids_of_lines(gpt2: Tokenizer, gpt2_tiktoken: Any, shared_data: Path) -> None:
+    text = "if x:\n\n    return 1\n"
+    assert list(gpt2.encode_iterable(text.splitlines(keepends=True))) == gpt2_tiktoken.encode(text)
+    for path in [*shared_data.glob("*.txt"), shared_data / "corpus.en"]:
+        whole = gpt2_tiktoken.encode(path.read_bytes().decode(), allowed_special="all")
+        with path.open(encoding="utf-8", newline="") as lines:
+            assert list(gpt2.encode_iterable(lines)) == whole, path.name
 
 
 def test_encode_iterable_is_lazy(trained: Tokenizer) -> None:
-    taken = []
+    taken_chars = 0
 
     def lines() -> Iterator[str]:
-        for n in count():
-            taken.append(n)
+        nonlocal taken_chars
+        while True:
+            taken_chars += len("a line\n")
             yield "a line\n"
 
     stream = trained.encode_iterable(lines())
-    assert taken == []
-    ids = list(islice(stream, 7))
-    assert trained.decode(ids).startswith("a line\n")
-    assert len(taken) < 5
+    assert taken_chars == 0
+    assert trained.decode(islice(stream, 7)).startswith("a line\n")
+    assert taken_chars < BLOCK_CHARS + 10
     with pytest.raises(TypeError, match="not one string; use encode"):
         trained.encode_iterable("a line\n")
 
 
-def test_encode_iterable_holds_one_text(trained: Tokenizer) -> None:
-    lines = (f"line {n % 100} of a file that has no end\n" for n in count())
-    stream = trained.encode_iterable(lines)
+@pytest.mark.parametrize(
+    "piece", ["x", "a line of a file that has no end<|end|>\n", "a word of a long line " * 100_000]
+)
+def test_encode_iterable_holds_little(trained: Tokenizer, piece: str) -> None:
+    # Now and then a space, or all of the text would be one pretoken.
+    pieces = (piece if n % 9 else " " for n in count())
+    stream = trained.encode_iterable(pieces)
     list(islice(stream, 10_000))
     tracemalloc.start()
     try:
-        for _ in islice(stream, 300_000):
+        for _ in islice(stream, 100_000):
             pass
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak_bytes < 100_000
+    assert peak_bytes < 60 * BLOCK_CHARS
 
 
 def test_byte_level() -> None:
@@ -240,6 +267,31 @@ def test_ids_outside_the_vocab(token_id: int) -> None:
         tokenizer.decode_bytes([token_id])
 
 
+class Scalar:
+    """An integer of no dimensions, as a tensor has them: equal ones differ in their hash."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+def test_ids_of_other_integer_types() -> None:
+    tokenizer = Tokenizer.byte_level()
+    assert tokenizer.decode(map(Scalar, [104, 105])) == "hi"
+    with pytest.raises(ValueError, match="token id 256 is not in the vocab"):
+        tokenizer.decode([Scalar(256)])
+
+
+@pytest.mark.parametrize("ids", [[104.0], [[104]], [None], ["h"], 104])
+def test_ids_that_are_no_integers(ids: Any) -> None:
+    with pytest.raises(TypeError, match=r"ids must be integers in one flat .*; decode the rows"):
+        Tokenizer.byte_level().decode(ids)
+
+
 def test_lone_surrogates_are_refused(trained: Tokenizer) -> None:
     with pytest.raises(ValueError, match=r"text has a lone surrogate, U\+DC80, at index 15"):
         trained.encode("<|end|> and été\udc80")
+    with pytest.raises(ValueError, match=r"U\+DC80, at index 9000"):
+        list(trained.encode_iterable(["é<|end|>\n"] * 1000 + ["\udc80"]))

@@ -1,5 +1,6 @@
 import random
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def test_a_file_in_small_chunks_counts_the_same(path: Path, text: str, chunk_byt
     path.write_bytes(text.encode())
     specials = SpecialTokens(SPECIALS)
     in_chunks = stream_blocks(text_reader.read_text(path, chunk_bytes), specials)
-    assert count_pretokens(in_chunks) == count_pretokens(specials.split(text)[::2])
+    ordinary = (block for block in in_chunks if block not in SPECIALS)
+    assert count_pretokens(ordinary) == count_pretokens(specials.split(text)[::2])
 
 
 def test_a_file_of_many_chunks(
@@ -117,6 +119,24 @@ def test_a_special_token_of_one_byte_is_that_byte() -> None:
     tokenizer = train(["one\ntwo\n"], 260, ["\n"])
     assert tokenizer.special_tokens == {"\n": 10}
     assert tokenizer.vocab_size == 260
+
+
+def test_none_is_no_special_tokens(path: Path) -> None:
+    assert train(["ab"], 300, None).fingerprint == train(["ab"], 300).fingerprint
+    path.write_bytes(b"ab")
+    assert train_bpe(path, 300, None) == train_bpe(path, 300)
+
+
+def test_special_tokens_that_cannot_be_saved_are_refused_before_any_work(path: Path) -> None:
+    def unread() -> Iterator[str]:
+        raise AssertionError("read")
+        yield ""
+
+    with pytest.raises(ValueError, match=r"special token 'Ġt' .* use one in ASCII"):
+        train(unread(), 300, ["Ġt"])
+    path.write_bytes(b"\xff")
+    with pytest.raises(ValueError, match="special token 'é'"):
+        train_bpe(path, 300, ["<|x|>", "é"])
 
 
 def test_bad_input(path: Path) -> None:

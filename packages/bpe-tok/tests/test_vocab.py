@@ -18,6 +18,11 @@ BYTES = {n: bytes([n]) for n in range(256)}
         (BYTES, [(b"a", b"b")], r"merges\[0\]=\(b'a', b'b'\): the result b'ab' is not in"),
         ({**BYTES, 256: b"ab"}, [(b"", b"ab")], r"merges\[0\].*the left part b'' is not in"),
         ({**BYTES, 256: b"abc"}, [(b"a", b"bc")], r"merges\[0\].*the right part b'bc' is not in"),
+        (BYTES, [(b"a",)], r"merges\[0\]=\(b'a',\) must be two tokens as bytes"),
+        ({**BYTES, 256: b"ab"}, [[b"a", b"b"], (b"a", b"b", b"c")], r"merges\[1\]=.* must be two"),
+        (BYTES, [("a", "b")], r"merges\[0\]=\('a', 'b'\) must be two tokens as bytes"),
+        (BYTES, [b"ab"], r"merges\[0\]=b'ab' must be two tokens as bytes"),
+        (BYTES, [7], r"merges\[0\]=7 must be two tokens as bytes"),
         ({**BYTES, 256: b"ab"}, [(b"a", b"b")] * 2, r"merges\[1\].* repeats merges\[0\]"),
     ],
 )

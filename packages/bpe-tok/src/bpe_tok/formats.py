@@ -97,7 +97,9 @@ def read_hf(path: str | os.PathLike[str]) -> tuple[Vocab, Merges, list[str]]:
         for option in ("lstrip", "rstrip", "single_word"):
             _check_option(entry, option, (None, False), where)
     ids = _expect(model.get("vocab"), dict, f"{name}, model.vocab")
-    vocab = _read_vocab({**ids, **specials}, merges, specials, f"{name}, model.vocab")
+    vocab = _read_vocab(
+        {**ids, **specials}, merges, specials, f"{name}, model.vocab", "added_tokens"
+    )
     return vocab, merges, list(specials)
 
 
@@ -150,11 +152,17 @@ def write_hf(
     write_text(Path(path), json.dumps(content, ensure_ascii=False, indent=2))
 
 
-def _read_vocab(ids: Any, merges: Merges, special_tokens: Collection[str], where: str) -> Vocab:
+def _read_vocab(
+    ids: Any,
+    merges: Merges,
+    special_tokens: Collection[str],
+    where: str,
+    specials_name: str = "special_tokens",
+) -> Vocab:
     for spelling, token_id in _expect(ids, dict, where).items():
         _expect(token_id, int, f"{where}[{spelling!r}]")
     try:
-        return unspell_vocab(ids, merges, special_tokens)
+        return unspell_vocab(ids, merges, special_tokens, specials_name)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
 

@@ -10,8 +10,8 @@ from bpe_tok.special import SpecialTokens
 GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 """The pattern of GPT-2's tokenizer, as it was published."""
 
-BLOCK_CHARS = 1 << 16
-"""Texts longer than this are cut into blocks of about this length, to bound memory."""
+BLOCK_CHARS = 1 << 12
+"""Text is worked on in blocks of about this length, to bound memory."""
 
 _find_unicode = regex.compile(GPT2_PATTERN).findall
 
@@ -43,42 +43,71 @@ def pretokenize(text: str) -> list[str]:
     return _find_ascii(text) if text.isascii() else _find_unicode(text)
 
 
-def blocks(text: str, block_chars: int = BLOCK_CHARS) -> Iterable[str]:
-    """Cut a text where pretokens end, into blocks short enough to work on one at a time.
+def blocks(text: str, specials: SpecialTokens, block_chars: int = BLOCK_CHARS) -> Iterable[str]:
+    """Cut a text into blocks that are pretokenized each on its own, as `stream_blocks` does.
 
     Args:
-        text: any text without special tokens.
+        text: any text.
+        specials: the tokens that are blocks of their own.
         block_chars: the length of a block, in characters; a longer pretoken is not cut.
 
     Returns:
-        Blocks; joined they are the text, and their pretokens in a row are the text's.
+        Blocks; joined they are the text.
 
-    >>> list(blocks("one two  three", 5))
-    ['one', ' two', '  three']
+    >>> list(blocks("one two  three<|end|>", SpecialTokens(["<|end|>"]), 5))
+    ['one', ' two', '  three', '<|end|>']
     """
     if len(text) <= block_chars:
-        return (text,)
-    pieces = (text[i : i + block_chars] for i in range(0, len(text), block_chars))
-    return stream_blocks(pieces, SpecialTokens(()))
+        return filter(None, specials.split(text))
+    return stream_blocks(even_chunks((text,), block_chars), specials)
+
+
+def even_chunks(pieces: Iterable[str], chunk_chars: int = BLOCK_CHARS) -> Iterator[str]:
+    """Join short pieces of a text and cut long ones.
+
+    Args:
+        pieces: the text, in order.
+        chunk_chars: a chunk has at least so many characters, the last one excepted, and less than
+            twice as many.
+
+    Yields:
+        Chunks; joined they are the text.
+
+    >>> list(even_chunks(["one ", "t", "wo", " three four"], 6))
+    ['one two', ' three', ' four']
+    """
+    waiting: list[str] = []
+    waiting_chars = 0
+    for piece in pieces:
+        for start in range(0, len(piece), chunk_chars):
+            part = piece[start : start + chunk_chars]
+            waiting.append(part)
+            waiting_chars += len(part)
+            if waiting_chars >= chunk_chars:
+                yield "".join(waiting)
+                waiting.clear()
+                waiting_chars = 0
+    if waiting:
+        yield "".join(waiting)
 
 
 def stream_blocks(chunks: Iterable[str], specials: SpecialTokens) -> Iterator[str]:
-    """Cut a text that comes in chunks into blocks, each of which is pretokenized on its own.
+    """Cut a text that comes in chunks into blocks that are pretokenized each on its own.
 
     The chunks may end anywhere, within a pretoken or a special token too. No more text is held
     than a chunk, a longest special token and a longest pretoken.
 
     Args:
         chunks: the text, in order.
-        specials: the tokens to split on; they are left out of the blocks.
+        specials: the tokens that are blocks of their own.
 
     Yields:
-        Blocks without special tokens. The pretokens of all blocks in a row are those of the text
-        after it was split on its special tokens.
+        Blocks; joined they are the text. A block is a special token, or has none in it and only
+        whole pretokens: its own pretokens are those that it has in the text.
 
     >>> specials = SpecialTokens(["<|end|>"])
     >>> list(stream_blocks(["a few wo", "rds.<|e", "nd|>more"], specials))
-    ['a', ' few', ' words.', 'more']
+    ['a', ' few', ' words.', '<|end|>', 'more']
     """
     held = ""
     searched = 0
@@ -93,6 +122,7 @@ def stream_blocks(chunks: Iterable[str], specials: SpecialTokens) -> Iterator[st
                 break
             if match.start() > start:
                 yield held[start : match.start()]
+            yield match[0]
             start = match.end()
         end = max(start, settled)
         cut = _LAST_CUT.search(held, max(start, searched - 1), end)
@@ -101,6 +131,4 @@ def stream_blocks(chunks: Iterable[str], specials: SpecialTokens) -> Iterator[st
             start = cut.start()
         held = held[start:]
         searched = end - start
-    for block in specials.split(held)[::2]:
-        if block:
-            yield block
+    yield from filter(None, specials.split(held))

@@ -8,7 +8,7 @@ class SpecialTokens:
     """Finds special tokens in text: the leftmost first, and there the longest.
 
     Args:
-        tokens: distinct non-empty strings.
+        tokens: distinct non-empty strings; None is as good as none.
 
     Attributes:
         tokens: the special tokens in the order given.
@@ -19,10 +19,10 @@ class SpecialTokens:
         TypeError: if a token is not a string, or `tokens` is one string.
     """
 
-    def __init__(self, tokens: Iterable[str]) -> None:
+    def __init__(self, tokens: Iterable[str] | None) -> None:
         if isinstance(tokens, (str, bytes)):
             raise TypeError(f"special_tokens={tokens!r} must be a list of strings, not one string")
-        self.tokens = tuple(tokens)
+        self.tokens = () if tokens is None else tuple(tokens)
         for place, token in enumerate(self.tokens):
             if not isinstance(token, str):
                 raise TypeError(f"special_tokens[{place}]={token!r} must be a string")
@@ -64,12 +64,13 @@ class SpecialTokens:
         return self._pattern.finditer(text, start) if self._pattern else iter(())
 
 
-def check_encodable(text: str, name: str) -> None:
+def check_encodable(text: str, name: str, first_index: int = 0) -> None:
     r"""Refuse text that UTF-8 cannot write.
 
     Args:
         text: any text.
         name: what to call it in the message.
+        first_index: the index of its first character, where it is a part of a longer text.
 
     Raises:
         ValueError: if there is a lone surrogate; the message has its index.
@@ -82,6 +83,7 @@ def check_encodable(text: str, name: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"{name} has a lone surrogate, U+{ord(text[error.start]):04X}, at index {error.start}, "
-            'which UTF-8 cannot write; text.encode("utf-8", "replace").decode() replaces it'
+            f"{name} has a lone surrogate, U+{ord(text[error.start]):04X}, at index "
+            f"{first_index + error.start}, which UTF-8 cannot write; "
+            'text.encode("utf-8", "replace").decode() replaces it'
         ) from None

@@ -1,7 +1,9 @@
 """GPT-2's spelling: bytes written as printable characters, in all the files that hold tokens."""
 
+import codecs
 from collections.abc import Collection, Iterable, Mapping
 
+from bpe_tok.pretokenize import pretokenize
 from bpe_tok.special import check_encodable
 
 
@@ -40,6 +42,43 @@ def unspell(spelling: str) -> bytes:
         raise ValueError(
             f"{spelling!r} is not in GPT-2's spelling: {error.args[0]!r} stands for no byte"
         ) from None
+
+
+def check_spelling(special_tokens: Iterable[str]) -> None:
+    """Refuse special tokens that in a file are the spelling of what merges can make.
+
+    Such are "é" and "Ġt", the spellings of the byte 0xE9 and of " t", but not "été", whose bytes
+    as a spelling, E9 74 E9, are in no UTF-8 text.
+
+    Args:
+        special_tokens: strings that are to be one token each.
+
+    Raises:
+        ValueError: if there is one; the message has a way out.
+    """
+    for token in special_tokens:
+        try:
+            value = unspell(token)
+        except ValueError:
+            continue
+        if value != token.encode() and _within_a_pretoken(value):
+            raise ValueError(
+                f"special token {token!r} must not be the spelling of {value!r} in a tokenizer's "
+                "files, which could not tell them apart; use one in ASCII, such as '<|name|>'"
+            )
+
+
+def _within_a_pretoken(value: bytes) -> bool:
+    """Tell whether there is a text that has these bytes within one pretoken."""
+    if len(value) == 1:
+        return True
+    # The first character may have lost its first bytes, and the last one its last.
+    whole_from_start = value.lstrip(bytes(range(0x80, 0xC0)))
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(whole_from_start)
+    except UnicodeDecodeError:
+        return False
+    return len(pretokenize(text)) <= 1
 
 
 def spell_vocab(
@@ -82,6 +121,7 @@ def unspell_vocab(
     ids: Mapping[str, int],
     merges: Iterable[tuple[bytes, bytes]],
     special_tokens: Collection[str],
+    specials_name: str = "special_tokens",
 ) -> dict[int, bytes]:
     """Undo `spell_vocab`.
 
@@ -89,6 +129,7 @@ def unspell_vocab(
         ids: the id of each token.
         merges: pairs of tokens.
         special_tokens: the tokens that are there as they are.
+        specials_name: where the special tokens are named, for a message.
 
     Returns:
         The bytes of each id.
@@ -103,7 +144,12 @@ def unspell_vocab(
             check_encodable(spelling, "special token")
             token = spelling.encode()
         else:
-            token = unspell(spelling)
+            try:
+                token = unspell(spelling)
+            except ValueError as error:
+                raise ValueError(
+                    f"{error}; if it is a special token, name it in {specials_name}"
+                ) from None
         if vocab.setdefault(token_id, token) != token:
             raise ValueError(f"id {token_id} is both {vocab[token_id]!r} and {token!r}")
     return vocab

@@ -5,13 +5,15 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
+from operator import index
 from pathlib import Path
 
 from bpe_tok import formats
 from bpe_tok.encoder import PretokenIds
-from bpe_tok.pretokenize import blocks, pretokenize
+from bpe_tok.pretokenize import blocks, even_chunks, pretokenize, stream_blocks
 from bpe_tok.special import SpecialTokens, check_encodable
-from bpe_tok.vocab import merge_ids, token_ids
+from bpe_tok.spelling import check_spelling
+from bpe_tok.vocab import merge_ids, pairs_of_bytes, token_ids
 
 FILE_NAME = "tokenizer.json"
 
@@ -36,7 +38,8 @@ class Tokenizer:
         special_tokens: dict from special token to id, in the order of the ids.
 
     Raises:
-        ValueError: if vocab and merges do not fit together; the message says where.
+        ValueError: if vocab and merges do not fit together, or a special token cannot be saved;
+            the message says where.
 
     >>> tokenizer = Tokenizer.byte_level(["<|endoftext|>"])
     >>> tokenizer.encode("hi<|endoftext|>")
@@ -51,9 +54,10 @@ class Tokenizer:
         merges: Iterable[tuple[bytes, bytes]],
         special_tokens: Iterable[str] | None = None,
     ) -> None:
-        self._specials = SpecialTokens(special_tokens or ())
+        self._specials = SpecialTokens(special_tokens)
+        check_spelling(self._specials.tokens)
         self.vocab = {token_id: vocab[token_id] for token_id in sorted(vocab)}
-        self.merges = [(left, right) for left, right in merges]
+        self.merges = pairs_of_bytes(merges)
         ids = token_ids(self.vocab)
         for token in self._specials.tokens:
             self.vocab[ids.setdefault(token.encode(), len(ids))] = token.encode()
@@ -84,7 +88,9 @@ class Tokenizer:
         Args:
             vocab_path: JSON object from token to id, tokens in GPT-2's spelling of bytes.
             merges_path: one merge a line, after a first line that may begin with `#version`.
-            special_tokens: strings that are one token each; the files do not say which are.
+            special_tokens: strings that are one token each; the files do not say which are. Name
+                every one that has characters outside ASCII: the files have it as it is, and it
+                would be read as another token's spelling.
 
         Returns:
             The tokenizer.
@@ -176,50 +182,66 @@ class Tokenizer:
         Raises:
             ValueError: if the text has a lone surrogate; the message has its index.
         """
-        ids: list[int] = []
-        ids_of = self._pretoken_ids.__getitem__
-        try:
-            for n, part in enumerate(self._specials.split(text)):
-                if n % 2:
-                    ids.append(self.special_tokens[part])
-                    continue
-                for block in blocks(part):
-                    ids.extend(chain.from_iterable(map(ids_of, pretokenize(block))))
-        except UnicodeEncodeError:
-            check_encodable(text, "text")
-            raise
-        return ids
+        return list(chain.from_iterable(self._encode_blocks(blocks(text, self._specials))))
 
     def encode_iterable(self, texts: Iterable[str]) -> Iterator[int]:
-        """Turn many texts into one stream of token ids, as they are asked for.
+        """Turn a text that comes in pieces into token ids, as they are asked for.
 
-        Each string is a text of its own, such as a line of an open file: the ids are those that
-        `encode` gives for each, one after the other. No more than one text is held at a time.
+        The strings are successive pieces of one text, such as the lines of an open file, and may
+        end anywhere, within a special token too: the ids are those that `encode` gives for the
+        whole. To encode separate documents, put a special token between them or call `encode` on
+        each, for words that meet at the end of a piece are one word.
+
+        Ids come once about `bpe_tok.pretokenize.BLOCK_CHARS` characters were read, then after
+        each so many more, and the last ones when the pieces end. That much text is held, or a
+        whole pretoken if it is longer, such as a run of spaces.
 
         Args:
-            texts: the texts; an endless iterator will do.
+            texts: the pieces of the text; an endless iterator will do.
 
         Returns:
             An iterator of token ids.
 
-        >>> list(Tokenizer.byte_level().encode_iterable(["hi ", "you"]))
-        [104, 105, 32, 121, 111, 117]
+        Raises:
+            TypeError: if `texts` is one string.
+            ValueError: from the iterator, if the text has a lone surrogate; the message has its
+                index in the whole text.
+
+        >>> tokenizer = Tokenizer.byte_level(["<|endoftext|>"])
+        >>> list(tokenizer.encode_iterable(["hi<|end", "oftext|>", "you"]))
+        [104, 105, 256, 121, 111, 117]
         """
         if isinstance(texts, str):
             raise TypeError("texts must be an iterable of strings, not one string; use encode")
-        return chain.from_iterable(map(self.encode, texts))
+        chunks = even_chunks(texts)
+        return chain.from_iterable(self._encode_blocks(stream_blocks(chunks, self._specials)))
+
+    def _encode_blocks(self, blocks_of_text: Iterable[str]) -> Iterator[Iterable[int]]:
+        """Yield the ids of each block of a text."""
+        ids_of = self._pretoken_ids.__getitem__
+        place = 0
+        for block in blocks_of_text:
+            # Ordinary text has no special token in it, so a block that equals one is one.
+            if block in self.special_tokens:
+                yield (self.special_tokens[block],)
+            else:
+                if not block.isascii():
+                    check_encodable(block, "text", place)
+                yield chain.from_iterable(map(ids_of, pretokenize(block)))
+            place += len(block)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Turn token ids into text.
 
         Args:
-            ids: token ids, any iterable of integers.
+            ids: token ids, any iterable of integers (a list, an array or tensor of one dimension).
 
         Returns:
             The text; bytes that are not UTF-8 become U+FFFD.
 
         Raises:
             ValueError: if an id is not in the vocab.
+            TypeError: if an id is not an integer.
         """
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
@@ -227,16 +249,22 @@ class Tokenizer:
         """Turn token ids into bytes, which are UTF-8 only if the ids are of whole characters.
 
         Args:
-            ids: token ids, any iterable of integers.
+            ids: token ids, any iterable of integers (a list, an array or tensor of one dimension).
 
         Returns:
             The bytes of the tokens, joined.
 
         Raises:
             ValueError: if an id is not in the vocab.
+            TypeError: if an id is not an integer.
         """
         try:
-            return b"".join(map(self.vocab.__getitem__, ids))
+            return b"".join(map(self.vocab.__getitem__, map(index, ids)))
+        except TypeError as error:
+            raise TypeError(
+                f"ids must be integers in one flat iterable: {error}; decode the rows of a batch "
+                "one by one, and turn ids of another type into int"
+            ) from error
         except KeyError as error:
             raise ValueError(
                 f"token id {error.args[0]} is not in the vocab, ids are 0 to {self.vocab_size - 1}"

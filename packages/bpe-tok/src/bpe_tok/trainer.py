@@ -3,10 +3,12 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from itertools import filterfalse
 
 from bpe_tok.merges import MAX_MERGES, learn_merges
 from bpe_tok.pretokenize import blocks, pretokenize, stream_blocks
 from bpe_tok.special import SpecialTokens, check_encodable
+from bpe_tok.spelling import check_spelling
 from bpe_tok.text_reader import read_text
 from bpe_tok.tokenizer import Tokenizer
 
@@ -14,7 +16,7 @@ from bpe_tok.tokenizer import Tokenizer
 def train(
     texts: Iterable[str],
     vocab_size: int,
-    special_tokens: Iterable[str] = (),
+    special_tokens: Iterable[str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Tokenizer:
     """Train a tokenizer on documents.
@@ -33,8 +35,8 @@ def train(
         The tokenizer.
 
     Raises:
-        ValueError: if vocab_size leaves no room for the bytes and the special tokens, or a text
-            has a lone surrogate.
+        ValueError: if vocab_size leaves no room for the bytes and the special tokens, a special
+            token cannot be saved, or a text has a lone surrogate.
 
     >>> tokenizer = train(["low low lower", "newest lowest"], 260)
     >>> tokenizer.merges
@@ -52,7 +54,7 @@ def train(
 def train_bpe(
     input_path: str | os.PathLike[str],
     vocab_size: int,
-    special_tokens: Iterable[str] = (),
+    special_tokens: Iterable[str] | None = None,
 ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
     """Train on a text file: the form that the course's assignments have.
 
@@ -68,8 +70,9 @@ def train_bpe(
         order given, then what the merges make), and the pairs of tokens in the order learned.
 
     Raises:
-        ValueError: if vocab_size leaves no room for the bytes and the special tokens, or the file
-            is not UTF-8; the message has the file and the byte offset.
+        ValueError: if vocab_size leaves no room for the bytes and the special tokens, a special
+            token cannot be saved, or the file is not UTF-8; the message has the file and the byte
+            offset.
         FileNotFoundError: if there is no such file.
     """
     specials = SpecialTokens(special_tokens)
@@ -82,6 +85,7 @@ def _train(
     specials: SpecialTokens,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
+    check_spelling(specials.tokens)
     base = [bytes([byte]) for byte in range(256)]
     # A special token of one character may be a byte, which has its id already.
     base += [value for token in specials.tokens if len(value := token.encode()) > 1]
@@ -90,7 +94,8 @@ def _train(
             f"vocab_size={vocab_size} must be at least {len(base)}, for the 256 bytes and "
             f"{len(base) - 256} special tokens, and at most {len(base) + MAX_MERGES}"
         )
-    merges = learn_merges(count_pretokens(blocks_of_text), vocab_size - len(base), on_progress)
+    ordinary = filterfalse(set(specials.tokens).__contains__, blocks_of_text)
+    merges = learn_merges(count_pretokens(ordinary), vocab_size - len(base), on_progress)
     return dict(enumerate(base + [left + right for left, right in merges])), merges
 
 
@@ -110,5 +115,4 @@ def _blocks_of_texts(texts: Iterable[str], specials: SpecialTokens) -> Iterator[
     for place, text in enumerate(texts):
         if not text.isascii():
             check_encodable(text, f"text {place}")
-        for part in specials.split(text)[::2]:
-            yield from blocks(part)
+        yield from blocks(text, specials)

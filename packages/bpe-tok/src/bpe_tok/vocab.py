@@ -1,6 +1,7 @@
 """What a vocab and its merges must be to make a tokenizer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 
 def token_ids(vocab: Mapping[int, bytes]) -> dict[bytes, int]:
@@ -32,6 +33,30 @@ def token_ids(vocab: Mapping[int, bytes]) -> dict[bytes, int]:
             f"vocab lacks {len(missing)} of the 256 single bytes, first {bytes(missing[:1])!r}"
         )
     return ids
+
+
+def pairs_of_bytes(merges: Iterable[Any]) -> list[tuple[bytes, bytes]]:
+    """Check that merges are pairs of byte strings.
+
+    Args:
+        merges: what should be pairs, as tuples or lists.
+
+    Returns:
+        The pairs, as tuples.
+
+    Raises:
+        ValueError: if one is anything else.
+    """
+    pairs = []
+    for place, merge in enumerate(merges):
+        match merge:
+            case bytes() as left, bytes() as right:
+                pairs.append((left, right))
+            case _:
+                raise ValueError(
+                    f"merges[{place}]={merge!r} must be two tokens as bytes, such as (b'a', b'b')"
+                )
+    return pairs
 
 
 def merge_ids(
