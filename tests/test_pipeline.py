@@ -253,6 +253,18 @@ def test_a_reader_that_has_enough_is_no_error(folder: Path, unbroken: Path) -> N
         assert process.returncode == 141 and process.stderr.read() == ""
 
 
+def test_a_run_in_wandb_goes_on_there_when_resumed(folder: Path) -> None:
+    run = train(folder, "tracked", "--log.wandb=offline")
+    shutil.rmtree(run / "checkpoints" / f"step-{STEPS:08d}")
+    tlm_train(folder, "resume", str(run))
+    first, second = sorted((run / "wandb").glob("offline-run-*/*.wandb"))
+    assert first.name == second.name
+    for name in (b"train_loss", b"val_loss", b"bits_per_byte", b"memory_bytes"):
+        assert name in first.read_bytes() and name in second.read_bytes()
+    for name in (b"num_parameters", b"layers.1.attn.q_proj.weight", b"warmup_steps"):
+        assert name in first.read_bytes()
+
+
 def test_ctrl_c_says_how_to_go_on(folder: Path, unbroken: Path) -> None:
     name = "runs/stopped"
     process = start(folder, "--data.text=text.txt", *SMALL, f"--log.run-dir={name}")

@@ -199,7 +199,7 @@ def _train(trainer: Trainer, folder: RunFolder, progress: RunProgress, wandb_mod
     finally:
         log.close()
         write_report(folder, architecture)
-    _summary(folder, progress)
+    _summary(folder, progress, on_own_text=bool(config.data.text))
 
 
 def _step_text(row: Row) -> str:
@@ -216,11 +216,12 @@ def _scores_text(row: Row) -> str:
     )
 
 
-def _summary(folder: RunFolder, progress: RunProgress) -> None:
+def _summary(folder: RunFolder, progress: RunProgress, on_own_text: bool) -> None:
     rows = [row for row in read_metrics(folder.metrics) if "sample" in row]
     if rows:
         progress.say(f"\nWhat it writes now:\n\n{rows[-1]['sample']}\n")
         progress.say(f"{_scores_text(rows[-1])}  in {duration_text(rows[-1]['elapsed_seconds'])}")
     progress.say(f"run     {folder.path}")
     progress.say(f"report  {folder.report}")
-    progress.say(f'more    tlm-train generate {folder.path} --prompt "def "')
+    prompt = "" if on_own_text else ' --prompt "def "'
+    progress.say(f"more    tlm-train generate {folder.path}{prompt}")
