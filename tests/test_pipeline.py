@@ -240,6 +240,7 @@ def test_generate_writes_the_same_text_for_a_seed(folder: Path, unbroken: Path) 
     assert first.startswith("def ") and len(first) > 20
     assert tlm_train(folder, *arguments)[0] == first
     assert tlm_train(folder, *arguments[:-1], "--seed=8")[0] != first
+    assert tlm_train(folder, *arguments[:-1])[0] != tlm_train(folder, *arguments[:-1])[0]
 
 
 def test_a_reader_that_has_enough_is_no_error(folder: Path, unbroken: Path) -> None:
@@ -318,6 +319,7 @@ def bad_files(folder: Path) -> Path:
         (["--log.run-dir=runs/unbroken"], "runs/unbroken exists already"),
         (["--log.sample-prompt=" + "def " * 300, "--data.text=text.txt"], "the prompt has"),
         (["generate", "runs/unbroken", "--prompt=" + "def " * 99], "more than context_length=32"),
+        (["generate", "runs/unbroken", "--seed=-1"], "seed=-1 must lie between 0 and"),
         (["generate", "runs/unbroken", "--top-p=0"], "top_p=0.0 must be greater than 0"),
         (
             ["--log.every-steps=5", "typo.toml"],

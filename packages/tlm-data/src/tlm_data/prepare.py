@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bpe_tok import Tokenizer, train
@@ -130,36 +131,28 @@ def _fill(
         tokenizer = _train_tokenizer(train_slices, vocab_size, on_progress)
     tokenizer.save(folder / "tokenizer")
     for name, slices in (("train", train_slices), ("val", val_slices)):
-        total = sum(piece.num_bytes for piece in slices)
-        documents = _counted(
-            read_documents(slices, END_OF_TEXT),
-            lambda done, name=name, total=total: on_progress(f"encode {name}", done, total),  # type: ignore[misc]
-        )
-        write_documents(documents, tokenizer, folder / name)
+        write_documents(_watched(slices, f"encode {name}", on_progress), tokenizer, folder / name)
 
 
 def _train_tokenizer(
     slices: Sequence[TextSlice], vocab_size: int, on_progress: OnProgress
 ) -> Tokenizer:
-    total = sum(piece.num_bytes for piece in slices)
-    documents = _counted(
-        read_documents(slices, END_OF_TEXT),
-        lambda done: on_progress("tokenizer: count", done, total),
-    )
     return train(
-        documents,
+        _watched(slices, "tokenizer: count", on_progress),
         vocab_size,
         special_tokens=[END_OF_TEXT],
-        on_progress=lambda done, all_merges: on_progress("tokenizer: merge", done, all_merges),
+        on_progress=partial(on_progress, "tokenizer: merge"),
     )
 
 
-def _counted(documents: Iterable[str], on_bytes: Callable[[int], None]) -> Iterator[str]:
+def _watched(slices: Sequence[TextSlice], stage: str, on_progress: OnProgress) -> Iterator[str]:
+    """Yield the documents of text files, and report how many bytes of them are done."""
+    total = sum(piece.num_bytes for piece in slices)
     done = 0
-    for document in documents:
+    for document in read_documents(slices, END_OF_TEXT):
         yield document
         done += len(document.encode())
-        on_bytes(done)
+        on_progress(stage, done, total)
 
 
 def write_documents(documents: Iterable[str], tokenizer: Tokenizer, path: str | Path) -> TokenStore:

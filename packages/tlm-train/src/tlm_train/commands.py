@@ -100,6 +100,8 @@ def generate_text(
         ValueError: The folder is not a run, it has no whole checkpoint, or an argument is out of
             its range.
     """
+    if seed is not None and not 0 <= seed < 2**63:
+        raise ValueError(f"seed={seed} must lie between 0 and 2**63 - 1")
     folder, config = RunFolder.open(path)
     checkpoint, passed_over = folder.latest_checkpoint()
     for problem in passed_over:
@@ -111,6 +113,11 @@ def generate_text(
     read_step(checkpoint, model)
     model.to(find_device(config.train.device))
     end = tokenizer.special_tokens[END_OF_TEXT]
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()  # from the system: torch's own generators all begin alike
+    else:
+        generator.manual_seed(seed)
     ids = generate(
         model,
         tokenizer.encode(prompt) or [end],
@@ -119,7 +126,7 @@ def generate_text(
         temperature=temperature,
         top_p=top_p,
         end_token=end,
-        generator=None if seed is None else torch.Generator().manual_seed(seed),
+        generator=generator,
     )
     for text in _decoded(prompt, ids, tokenizer):
         print(text, end="", flush=True)
