@@ -44,8 +44,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
+def start(folder: Path, *arguments: str, **extra: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"} | extra
     return subprocess.Popen(
         [sys.executable, "-m", "tlm_train", *arguments],
         cwd=folder,
@@ -145,8 +145,15 @@ def test_kill_and_resume_end_as_an_unbroken_run(folder: Path, unbroken: Path, ro
 def test_a_finished_run_resumes_to_itself(folder: Path, unbroken: Path) -> None:
     before = (unbroken / "metrics.jsonl").read_bytes()
     out, _ = tlm_train(folder, "resume", str(unbroken))
+    assert "finished at step 150; to go on raise steps in" in out
     assert "step   150  validation loss" in out
     assert (unbroken / "metrics.jsonl").read_bytes() == before
+
+
+def test_another_number_of_threads_is_said(folder: Path, unbroken: Path) -> None:
+    process = start(folder, "resume", str(unbroken), OMP_NUM_THREADS="2")
+    out, _ = process.communicate(timeout=60)
+    assert "2 threads round sums otherwise than the 1 of before" in out
 
 
 def test_a_damaged_checkpoint_is_passed_over(folder: Path, unbroken: Path) -> None:
@@ -276,7 +283,7 @@ def test_ctrl_c_says_how_to_go_on(folder: Path, unbroken: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"tlm-train resume {name}" in err and "Traceback" not in err
+    assert f"; to go on from step 0: tlm-train resume {name}" in err and "Traceback" not in err
     tlm_train(folder, "resume", name)
     assert_same_end(folder / name, unbroken)
 

@@ -64,6 +64,8 @@ def test_a_batch_depends_on_seed_and_step_alone() -> None:
     for a, b in zip(forward, reversed(backward), strict=True):
         assert torch.equal(a, b)
     assert not torch.equal(forward[0], forward[1])
+    with pytest.raises(ValueError, match="step=-1 must not be negative"):
+        one.batch(-1)
     assert not torch.equal(forward[0], RandomBatches(tokens, 4, 16, seed=4).batch(0)[0])
 
 

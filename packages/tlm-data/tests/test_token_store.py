@@ -154,5 +154,8 @@ def test_verify_finds_a_flipped_bit(store: TokenStore, name: str) -> None:
 def test_bad_arguments(tmp_path: Path, store: TokenStore) -> None:
     with pytest.raises(ValueError, match="step=2"):
         store[::2]
+    with pytest.raises(TypeError, match=r"store\[3\]: take a slice, as in store\[3 : 3 \+ 1\]"):
+        store[3]  # type: ignore[index]
+    assert repr(store).endswith("store': 11 tokens in 4 documents)")
     with pytest.raises(ValueError, match="vocab_size=0"):
         TokenStoreWriter(tmp_path / "x", vocab_size=0, tokenizer_fingerprint="")

@@ -62,6 +62,19 @@ def test_precedence_is_defaults_then_toml_then_command_line(tmp_path: Path) -> N
     assert command.train == TrainConfig()
 
 
+def test_what_none_stands_for() -> None:
+    config = parse("--train.steps", "40", "--optim.lr", "0.5")
+    optim = RunConfig(train=config.train, optim=config.optim).resolved().optim
+    assert (optim.warmup_steps, optim.min_lr) == (4, 0.05)
+    assert RunConfig().resolved().optim.warmup_steps == 50
+    assert RunConfig().resolved().resolved() == RunConfig().resolved()
+
+
+def test_a_config_file_alone_is_run(tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text("[train]\nsteps = 7\n")
+    assert parse(str(tmp_path / "my.toml")).train.steps == 7
+
+
 def test_the_command_may_be_left_out() -> None:
     assert parse() == parse("run")
     assert parse("--optim.lr", "3e-4").optim.lr == 3e-4
@@ -83,7 +96,8 @@ def test_a_negative_value_or_one_with_a_dash_passes_from_toml(tmp_path: Path) ->
         (["--optim.lr", "fast"], "--optim.lr: could not convert string to float: 'fast'"),
         (["--train.steps", "1.5"], "--train.steps: .*'1.5'"),
         (["--log.wandb", "maybe"], "invalid choice 'maybe' for argument '--log.wandb'"),
-        (["nonsense"], "nonsense; the commands are run, resume, generate"),
+        (["nonsense"], "nonsense; the commands are run, resume, generate$"),
+        (["--data.text", "a", "--data.text=b"], "^--data.text is given twice: give it once, with"),
         (["resume"], "Missing from tlm-train resume"),
         (["--model.d-model", "96", "--model.num-heads", "7"], "^d_model=96 must be divisible by"),
         (["--optim.lr", "-1"], r"^optim.lr=-1.0 must be greater than 0$"),

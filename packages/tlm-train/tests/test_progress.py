@@ -1,4 +1,5 @@
 import io
+import re
 
 from rich.console import Console
 from tlm_train.progress import RunProgress
@@ -15,6 +16,13 @@ def test_a_terminal_gets_one_live_line() -> None:
         assert (task.description, task.completed, task.total) == ("train", 30, 100)
     assert "loss 1.234" in output.getvalue()
     assert "[not markup] kept, a[1:x:2] b[:a:] :key:" in output.getvalue()
+
+
+def test_all_facts_fit_into_80_columns() -> None:
+    output = io.StringIO()
+    with RunProgress(Console(file=output, force_terminal=True, width=80)) as progress:
+        progress.update("train", 1000, 1200, "step 1000  loss 10.234  lr 2.0e-03  123,456 tokens/s")
+    assert "123,456 tokens/s left" in re.sub(r"\x1b\[[\d;?]*\w", "", output.getvalue())
 
 
 def test_a_pipe_gets_plain_lines() -> None:

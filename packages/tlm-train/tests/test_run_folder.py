@@ -82,6 +82,9 @@ def test_runs_without_a_name_never_meet(
 def test_what_is_not_a_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"none is not a run: there is no such folder"):
         RunFolder.open(tmp_path / "none")
+    with pytest.raises(ValueError, match=r"a is not a run: it is a file"):
+        (tmp_path / "a").touch()
+        RunFolder.open(tmp_path / "a")
     with pytest.raises(ValueError, match=r"is not a run: config\.toml is missing"):
         RunFolder.open(tmp_path)
 

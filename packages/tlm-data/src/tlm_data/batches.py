@@ -91,6 +91,8 @@ class RandomBatches:
 
     def batch(self, step: int) -> Batch:
         """Return the batch of `step`: `(x, y)`, int64, (batch_size, context_length)."""
+        if step < 0:
+            raise ValueError(f"step={step} must not be negative")
         rng = np.random.default_rng([self.seed, step])
         return get_batch(self.tokens, self.batch_size, self.context_length, self.device, rng)
 

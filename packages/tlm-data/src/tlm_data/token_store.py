@@ -103,6 +103,8 @@ class TokenStore:
 
     def __getitem__(self, key: slice) -> Tokens:
         """Return the tokens of a slice with step 1, as a view where one shard holds them all."""
+        if not isinstance(key, slice):
+            raise TypeError(f"store[{key!r}]: take a slice, as in store[{key!r} : {key!r} + 1]")
         start, stop, step = key.indices(len(self))
         if step != 1:
             raise ValueError(f"step={step}: a token store is sliced with step 1 only")
@@ -115,6 +117,13 @@ class TokenStore:
         if not pieces:
             return np.empty(0, DTYPES[self.meta["dtype"]])
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def __repr__(self) -> str:
+        """Return where the store is and what it holds."""
+        return (
+            f"TokenStore({str(self.path)!r}: {self.meta['num_tokens']:,} tokens in "
+            f"{self.meta['num_documents']:,} documents)"
+        )
 
     def documents(self) -> Iterator[Tokens]:
         """Yield the tokens of each document in order."""

@@ -18,6 +18,7 @@ With no argument it trains a small model on the Python standard library's own so
 two minutes on two cores, and shows what it writes. Results go to a folder under runs/.
 
   tlm-train                                    train with the defaults
+  tlm-train run --help                         list all options
   tlm-train run my.toml --optim.lr 3e-4        options from a file, then from the command line
   tlm-train --data.text my.txt                 train on your own text
   tlm-train resume runs/NAME                   go on with a run that was stopped
@@ -107,7 +108,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _complete(arguments: list[str]) -> list[str]:
     """Add the default command, and put the options of a config file before the user's own."""
-    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
+    options = [argument.split("=")[0] for argument in arguments if argument.startswith("--")]
+    for option in options:
+        if options.count(option) > 1:
+            raise ValueError(f"{option} is given twice: give it once, with all its values after it")
+    first = arguments[0] if arguments else ""
+    if not first or first.endswith(".toml") or (first[0] == "-" and first not in ("-h", "--help")):
         arguments = ["run", *arguments]
     if arguments[0] == "run" and len(arguments) > 1 and not arguments[1].startswith("-"):
         path = Path(arguments[1])

@@ -2,6 +2,7 @@
 
 import codecs
 import dataclasses
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.console import Console
 from tlm_data import END_OF_TEXT, Corpus
 from tlm_layers import TransformerLM
 
-from tlm_train.checkpoint import CheckpointError, read_step
+from tlm_train.checkpoint import CheckpointError, read_step, steps_on_disk
 from tlm_train.config import RunConfig
 from tlm_train.corpus import load_corpus
 from tlm_train.generate import generate
@@ -70,9 +71,19 @@ def resume(path: Path) -> RunFolder:
             corpus = load_corpus(config.data, config.model.vocab_size, progress.update)
             folder.require_corpus(corpus)
         trainer = Trainer(config, corpus)
-        if checkpoint is not None:
-            trainer.load(checkpoint)
-        progress.say(f"going on from step {trainer.step} of {config.train.steps}")
+        state = trainer.load(checkpoint) if checkpoint is not None else {}
+        if trainer.step >= config.train.steps:
+            progress.say(
+                f"finished at step {trainer.step}; to go on raise steps in {folder.config}"
+            )
+        else:
+            progress.say(f"going on from step {trainer.step} of {config.train.steps}")
+        threads = torch.get_num_threads()
+        if state.get("num_threads", threads) != threads:
+            progress.say(
+                f"{threads} threads round sums otherwise than the {state['num_threads']} of before:"
+                " the weights will not be those of an unbroken run to the last bit"
+            )
         _train(trainer, folder, progress, wandb_mode)
     return folder
 
@@ -191,6 +202,7 @@ def _train(trainer: Trainer, folder: RunFolder, progress: RunProgress, wandb_mod
             log.log(row)
         if "sample" in row:
             progress.say(_scores_text(row))
+            write_report(folder, architecture)
         else:
             progress.update("train", step, config.train.steps, _step_text(row))
 
@@ -199,9 +211,10 @@ def _train(trainer: Trainer, folder: RunFolder, progress: RunProgress, wandb_mod
     except TrainingError as error:
         raise ValueError(f"{error}; what the run has left is in {folder.path}") from None
     except KeyboardInterrupt:
+        saved = [int(path.name.split("-")[1]) for path in steps_on_disk(folder.checkpoints)]
         raise KeyboardInterrupt(
-            f"stopped at step {trainer.step}; go on from the last checkpoint with: "
-            f"tlm-train resume {folder.path}"
+            f"stopped at step {trainer.step}; to go on from step {max(saved, default=0)}: "
+            f"tlm-train resume {shlex.quote(str(folder.path))}"
         ) from None
     finally:
         log.close()
@@ -231,4 +244,4 @@ def _summary(folder: RunFolder, progress: RunProgress, on_own_text: bool) -> Non
     progress.say(f"run     {folder.path}")
     progress.say(f"report  {folder.report}")
     prompt = "" if on_own_text else ' --prompt "def "'
-    progress.say(f"more    tlm-train generate {folder.path}{prompt}")
+    progress.say(f"more    tlm-train generate {shlex.quote(str(folder.path))}{prompt}")

@@ -54,8 +54,9 @@ class OptimConfig:
     """Peak learning rate."""
     min_lr: float | None = None
     """Learning rate at the last step. None: a tenth of lr."""
-    warmup_steps: int = 50
-    """Steps over which the learning rate rises from 0 to its peak."""
+    warmup_steps: int | None = None
+    """Steps over which the learning rate rises from 0 to its peak. None: a tenth of the steps, but
+    at most 50."""
     betas: tuple[float, float] = (0.9, 0.99)
     """AdamW's decay rates of the first and second moment."""
     eps: float = 1e-8
@@ -67,7 +68,9 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         _require_positive("optim", self, "lr", "eps", "max_grad_norm")
-        _require_not_negative("optim", self, "warmup_steps", "weight_decay")
+        _require_not_negative("optim", self, "weight_decay")
+        if self.warmup_steps is not None:
+            _require_not_negative("optim", self, "warmup_steps")
         if self.min_lr is not None and not 0 <= self.min_lr <= self.lr:
             raise ValueError(f"optim.min_lr={self.min_lr} must lie between 0 and lr={self.lr}")
         if not all(0 <= beta < 1 for beta in self.betas):
@@ -143,11 +146,20 @@ class RunConfig:
     log: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:
-        if self.optim.warmup_steps > self.train.steps:
+        if (self.optim.warmup_steps or 0) > self.train.steps:
             raise ValueError(
                 f"optim.warmup_steps={self.optim.warmup_steps} must not exceed "
                 f"train.steps={self.train.steps}"
             )
+
+    def resolved(self) -> "RunConfig":
+        """Return the config with the values that None stands for."""
+        optim = self.optim
+        if optim.min_lr is None:
+            optim = dataclasses.replace(optim, min_lr=optim.lr / 10)
+        if optim.warmup_steps is None:
+            optim = dataclasses.replace(optim, warmup_steps=min(50, self.train.steps // 10))
+        return dataclasses.replace(self, optim=optim)
 
 
 def _require_positive(section: str, config: Any, *names: str) -> None:
@@ -259,7 +271,7 @@ def _one_line(box: str) -> str:
     # What is not an option there is the name of a class, which tells a user nothing.
     message = re.sub(r"^Error parsing (?!-)\S+: |^Error parsing ", "", message).strip()
     near = re.search(r"Perhaps you meant:.*?(--\S+)", " ".join(rest))
-    commands = re.search(r"Available subcommands: (.*)", " ".join(rest))
+    commands = re.search(r"Available subcommands: (\w+(?:, \w+)*)", " ".join(rest))
     if near:
         return f"{message}; did you mean {near[1]}?"
     return f"{message}; the commands are {commands[1]}" if commands else message

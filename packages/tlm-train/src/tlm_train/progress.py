@@ -23,7 +23,8 @@ class RunProgress:
         self.console = console
         self._live = Progress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),
+            # All facts fit into 80 columns; what is left is the bar's.
+            BarColumn(bar_width=None if console.width > 100 else 8),
             _Facts(),
             TextColumn("left"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),

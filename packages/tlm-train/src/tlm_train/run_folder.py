@@ -101,8 +101,8 @@ class RunFolder:
         """
         run = cls(path)
         if not run.config.is_file():
-            hint = "" if path.is_dir() else ": there is no such folder"
-            raise ValueError(f"{path} is not a run{hint or ': config.toml is missing'}")
+            reason = "config.toml is missing" if path.is_dir() else "there is no such folder"
+            raise ValueError(f"{path} is not a run: {'it is a file' if path.is_file() else reason}")
         return run, load_config(run.config)
 
     @contextmanager

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from bpe_tok import Tokenizer
@@ -42,7 +42,7 @@ class Trainer:
     """
 
     def __init__(self, config: RunConfig, corpus: Corpus) -> None:
-        self.config = config
+        self.config = config = config.resolved()
         self.corpus = corpus
         self.device = find_device(config.train.device)
         self.end_id = corpus.tokenizer.special_tokens[END_OF_TEXT]
@@ -103,8 +103,8 @@ class Trainer:
         lr = cosine_schedule(
             self.step + 1,
             max_lr=optim.lr,
-            min_lr=optim.lr / 10 if optim.min_lr is None else optim.min_lr,
-            warmup_steps=optim.warmup_steps,
+            min_lr=cast(float, optim.min_lr),
+            warmup_steps=cast(int, optim.warmup_steps),
             cosine_steps=self.config.train.steps,
         )
         for group in self.optimizer.param_groups:
@@ -187,12 +187,19 @@ class Trainer:
 
     def save(self, checkpoints: Path) -> None:
         """Write a checkpoint and remove the oldest."""
-        state = {"step": self.step, "elapsed_seconds": self.elapsed_seconds}
+        state = {
+            "step": self.step,
+            "elapsed_seconds": self.elapsed_seconds,
+            "num_threads": torch.get_num_threads(),
+        }
         write_step(step_folder(checkpoints, self.step), self.model, self.optimizer, state)
         remove_old_steps(checkpoints, self.config.train.keep_checkpoints)
 
-    def load(self, checkpoint: Path) -> None:
+    def load(self, checkpoint: Path) -> Row:
         """Go on from a checkpoint of this run.
+
+        Returns:
+            What was saved beside weights and optimizer, such as `num_threads`.
 
         Raises:
             CheckpointError: It is damaged, or is one of another model.
@@ -200,6 +207,7 @@ class Trainer:
         state = read_step(checkpoint, self.model, self.optimizer)
         self.step = state["step"]
         self.elapsed_seconds = state["elapsed_seconds"]
+        return state
 
     def architecture(self) -> dict[str, Any]:
         """Return the model's shape, its number of parameters, and the shape of each of them."""
