@@ -97,7 +97,10 @@ def test_a_negative_value_or_one_with_a_dash_passes_from_toml(tmp_path: Path) ->
         (["--train.steps", "1.5"], "--train.steps: .*'1.5'"),
         (["--log.wandb", "maybe"], "invalid choice 'maybe' for argument '--log.wandb'"),
         (["nonsense"], "nonsense; the commands are run, resume, generate$"),
-        (["--data.text", "a", "--data.text=b"], "^--data.text is given twice: give it once, with"),
+        (
+            ["--data.text", "a", "--data.text=b"],
+            "^--data.text is given twice: give it once, with all its files",
+        ),
         (["resume"], "Missing from tlm-train resume"),
         (["--model.d-model", "96", "--model.num-heads", "7"], "^d_model=96 must be divisible by"),
         (["--optim.lr", "-1"], r"^optim.lr=-1.0 must be greater than 0$"),

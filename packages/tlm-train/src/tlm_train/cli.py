@@ -108,10 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _complete(arguments: list[str]) -> list[str]:
     """Add the default command, and put the options of a config file before the user's own."""
-    options = [argument.split("=")[0] for argument in arguments if argument.startswith("--")]
-    for option in options:
-        if options.count(option) > 1:
-            raise ValueError(f"{option} is given twice: give it once, with all its values after it")
+    given = [argument.split("=")[0].replace("_", "-") for argument in arguments]
+    for option in ("--data.text", "--data.val-text"):
+        # The later one would win, as with every option, and the files of the other be forgotten.
+        if given.count(option) > 1:
+            raise ValueError(f"{option} is given twice: give it once, with all its files after it")
     first = arguments[0] if arguments else ""
     if not first or first.endswith(".toml") or (first[0] == "-" and first not in ("-h", "--help")):
         arguments = ["run", *arguments]
