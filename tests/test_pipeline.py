@@ -46,6 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(folder: Path, *arguments: str, **extra: str) -> subprocess.Popen[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"} | extra
+    environment.pop("WANDB_SERVICE", None)  # a service of this process is not the child's
     return subprocess.Popen(
         [sys.executable, "-m", "tlm_train", *arguments],
         cwd=folder,
@@ -264,7 +265,8 @@ def test_a_reader_that_has_enough_is_no_error(folder: Path, unbroken: Path) -> N
 def test_a_run_in_wandb_goes_on_there_when_resumed(folder: Path) -> None:
     run = train(folder, "tracked", "--log.wandb=offline")
     shutil.rmtree(run / "checkpoints" / f"step-{STEPS:08d}")
-    tlm_train(folder, "resume", str(run))
+    out, err = tlm_train(folder, "resume", str(run))
+    assert "wandb: offline, later: wandb sync" in out and "wandb failed" not in out, out + err
     first, second = sorted((run / "wandb").glob("offline-run-*/*.wandb"))
     assert first.name == second.name
     for name in (b"train_loss", b"val_loss", b"bits_per_byte", b"memory_bytes"):

@@ -15,6 +15,8 @@ Mode = Literal["auto", "online", "offline", "disabled"]
 
 _ANSWER_SECONDS = 1.0
 _INIT_SECONDS = 8.0
+# Offline nothing waits for a network, only for wandb to start on a machine that may be busy.
+_OFFLINE_INIT_SECONDS = 60.0
 _FINISH_SECONDS = 30.0
 
 
@@ -130,7 +132,7 @@ def start_wandb(
             settings=wandb.Settings(
                 silent=True,
                 console="off",
-                init_timeout=_INIT_SECONDS,
+                init_timeout=_INIT_SECONDS if mode == "online" else _OFFLINE_INIT_SECONDS,
                 finish_timeout=_FINISH_SECONDS,
             ),
         )
