@@ -197,8 +197,13 @@ class AnyEncoder {
         wide_(narrow_ ? nullptr : new Encoder<uint32_t>(vocabulary_)) {
     ints_.reserve(vocabulary_.tokens.count());
     for (size_t id = 0; id < vocabulary_.tokens.count(); ++id)
-      ints_.push_back(owned(PyLong_FromSize_t(id)));
+      ints_.push_back(owned(PyLong_FromSize_t(id)).release());
   }
+  ~AnyEncoder() {
+    for (PyObject* number : ints_) Py_DECREF(number);
+  }
+  AnyEncoder(const AnyEncoder&) = delete;
+  AnyEncoder& operator=(const AnyEncoder&) = delete;
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
@@ -211,11 +216,19 @@ class AnyEncoder {
   template <class Id>
   Ref list_of(const Id* ids, size_t count) const {
     Ref list = owned(PyList_New(static_cast<Py_ssize_t>(count)));
-    for (size_t i = 0; i < count; ++i) {
-      PyObject* number = ints_[ids[i]].get();
+    const auto set = [&](size_t i) {
+      PyObject* number = ints_[ids[i]];
       Py_INCREF(number);
       PyList_SetItem(list.get(), static_cast<Py_ssize_t>(i), number);
+    };
+    // The objects of a large vocab do not fit the near caches.
+    constexpr size_t kAhead = 12;
+    size_t i = 0;
+    for (; i + kAhead < count; ++i) {
+      BPE_TOK_PREFETCH(ints_[ids[i + kAhead]]);
+      set(i);
     }
+    for (; i < count; ++i) set(i);
     return list;
   }
 
@@ -223,7 +236,7 @@ class AnyEncoder {
   Vocabulary vocabulary_;
   std::unique_ptr<Encoder<uint16_t>> narrow_;
   std::unique_ptr<Encoder<uint32_t>> wide_;
-  std::vector<Ref> ints_;  // the ids as Python's objects
+  std::vector<PyObject*> ints_;  // the ids as Python's objects, owned
 };
 
 struct EncoderObject {

@@ -61,8 +61,10 @@ class Gpt2Cutter {
     const uint64_t others = valid & ~(masks.letters | masks.numbers | masks.spaces);
 
     const uint64_t space_or_end = masks.spaces | ~valid;
+    // What follows a character of several bytes is seen to in starts_of_wide_spaces.
     const uint64_t space_next =
-        space_or_end >> 1 | static_cast<uint64_t>(is_space_or_end(block_ + size)) << (kBlock - 1);
+        wide_spaces | space_or_end >> 1 |
+        static_cast<uint64_t>(is_space_or_end(block_ + size)) << (kBlock - 1);
     const uint64_t after_blank = masks.blanks << 1 | before_.blank;
     uint64_t start = masks.letters & ~(masks.letters << 1 | before_.letter | after_blank);
     start |= masks.numbers & ~(masks.numbers << 1 | before_.number | after_blank);
