@@ -3,39 +3,69 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from operator import index
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from bpe_tok import formats
-from bpe_tok.encoder import PretokenIds
-from bpe_tok.pretokenize import blocks, even_chunks, pretokenize, stream_blocks
-from bpe_tok.special import SpecialTokens, check_encodable
+from bpe_tok import _engine, formats
+from bpe_tok.custom_pattern import RegexEncoder
+from bpe_tok.offsets import byte_offsets, char_offsets
+from bpe_tok.packed_ids import TYPECODES, id_width
+from bpe_tok.parallel import map_in_order, split_evenly, thread_count
+from bpe_tok.pretokenize import check_pattern, named_pretokenizer, pattern_name
+from bpe_tok.segments import Segmenter, even_chunks
+from bpe_tok.special import SpecialChoice, SpecialTokens, check_encodable, refusal
 from bpe_tok.spelling import check_spelling
+from bpe_tok.stream_decoder import StreamDecoder
+from bpe_tok.text_reader import read_chunks
 from bpe_tok.vocab import merge_ids, pairs_of_bytes, token_ids
+
+if TYPE_CHECKING:
+    import numpy
 
 FILE_NAME = "tokenizer.json"
 
+MergeIds = tuple[Sequence[int], Sequence[int], Sequence[int]]
+"""The ids of left part, right part and whole of each merge, in the order learned."""
+
+_PARALLEL_CHARS = 1 << 16
+
 
 class Tokenizer:
-    """A byte-level BPE tokenizer with GPT-2's pattern.
+    """A byte-level BPE tokenizer.
 
     Special tokens are recognised wherever they stand in a text; where they overlap the leftmost
-    comes first, and of those that start together the longest. Encoding keeps a cache of pretokens
-    (see `bpe_tok.encoder.PretokenIds`) whose size is bounded.
+    comes first, and of those that start together the longest. In all methods that encode,
+    `allowed_special` names those to recognise ("all", or some of them; the text of the others is
+    ordinary text) and `disallowed_special` those for which the text is refused ("all" is all that
+    are not allowed).
+
+    A text is a string without lone surrogates, or bytes. Bytes need not be UTF-8: those that are
+    not are characters of their own, neither letters nor numbers nor white space.
+
+    A tokenizer does not change, and many threads may use one at a time.
 
     Args:
-        vocab: the bytes of each token; the ids are 0 to len(vocab) - 1, and all 256 single bytes
-            are among the tokens.
-        merges: pairs of tokens, in the order learned.
+        vocab: the bytes of each token by id; all 256 single bytes are among the tokens, and at most
+            65,536 ids between the others are unused.
+        merges: pairs of tokens, in the order learned. None is tiktoken's rule: any two tokens merge
+            whose bytes joined are a token, the lowest id first.
         special_tokens: strings that are one token each. Those that the vocab lacks get the next
             ids, in the order given.
+        pattern: what cuts text into pretokens, a name in `bpe_tok.PATTERNS` or a regular expression
+            for the `regex` package; what that leaves out between two matches is a pretoken too.
+        ignore_merges: whether a pretoken that is a token is that token, whatever the merges make of
+            it; so it always is under tiktoken's rule.
 
     Attributes:
-        vocab: dict from id to bytes, the special tokens among them.
-        merges: list of pairs of bytes.
         special_tokens: dict from special token to id, in the order of the ids.
+        pattern: the name of the pattern if it is in `bpe_tok.PATTERNS`, else the regular
+            expression.
+        ignore_merges: as above.
+        vocab_size: the highest id + 1.
 
     Raises:
         ValueError: if vocab and merges do not fit together, or a special token cannot be saved;
@@ -51,21 +81,82 @@ class Tokenizer:
     def __init__(
         self,
         vocab: Mapping[int, bytes],
-        merges: Iterable[tuple[bytes, bytes]],
+        merges: Iterable[tuple[bytes, bytes]] | None,
         special_tokens: Iterable[str] | None = None,
+        *,
+        pattern: str = "gpt2",
+        ignore_merges: bool = False,
     ) -> None:
-        self._specials = SpecialTokens(special_tokens)
-        check_spelling(self._specials.tokens)
-        self.vocab = {token_id: vocab[token_id] for token_id in sorted(vocab)}
-        self.merges = pairs_of_bytes(merges)
-        ids = token_ids(self.vocab)
-        for token in self._specials.tokens:
-            self.vocab[ids.setdefault(token.encode(), len(ids))] = token.encode()
-        by_id = sorted(self._specials.tokens, key=lambda token: ids[token.encode()])
-        self.special_tokens = {token: ids[token.encode()] for token in by_id}
-        self._pretoken_ids = PretokenIds(
-            [ids[bytes([byte])] for byte in range(256)], merge_ids(self.merges, ids)
+        specials = SpecialTokens(special_tokens).tokens
+        check_spelling(specials)
+        vocab = {token_id: vocab[token_id] for token_id in sorted(vocab)}
+        pairs = None if merges is None else pairs_of_bytes(merges)
+        ids = token_ids(vocab)
+        for token in specials:
+            next_id = next(reversed(vocab)) + 1
+            vocab[ids.setdefault(token.encode(), next_id)] = token.encode()
+        tokens: list[bytes | None] = [None] * (next(reversed(vocab)) + 1)
+        for token_id, value in vocab.items():
+            tokens[token_id] = value
+        self._set_up(
+            tokens,
+            None if pairs is None else _columns(merge_ids(pairs, ids)),
+            {token: ids[token.encode()] for token in specials},
+            pattern,
+            ignore_merges,
         )
+
+    @classmethod
+    def _from_ids(
+        cls,
+        tokens: Sequence[bytes | None],
+        merge_ids: MergeIds | None,
+        special_tokens: Mapping[str, int],
+        pattern: str = "gpt2",
+        ignore_merges: bool = False,
+    ) -> "Tokenizer":
+        """Make a tokenizer of what is known to fit together.
+
+        Args:
+            tokens: the bytes of each id, the special tokens among them; None where one is unused.
+            merge_ids: the ids of each merge; None is tiktoken's rule.
+            special_tokens: the id of each special token.
+            pattern: as for the class.
+            ignore_merges: as for the class.
+        """
+        tokenizer = cls.__new__(cls)
+        tokenizer._set_up(tokens, merge_ids, special_tokens, pattern, ignore_merges)
+        return tokenizer
+
+    def _set_up(
+        self,
+        tokens: Sequence[bytes | None],
+        merges: MergeIds | None,
+        special_tokens: Mapping[str, int],
+        pattern: str,
+        ignore_merges: bool,
+    ) -> None:
+        by_id = sorted(special_tokens, key=special_tokens.__getitem__)
+        self.special_tokens = {token: special_tokens[token] for token in by_id}
+        self.ignore_merges = bool(ignore_merges) or merges is None
+        self.vocab_size = len(tokens)
+        self._tokens = tokens
+        self._merge_ids = merges
+        self._specials = SpecialTokens(by_id)
+        name = pattern_name(pattern)
+        self.pattern = name or pattern
+        specials = [(token.encode(), token_id) for token, token_id in self.special_tokens.items()]
+        self._encoder: Any
+        if name is None:
+            check_pattern(pattern)
+            self._encoder = RegexEncoder(tokens, merges, ignore_merges, pattern, specials)
+        else:
+            self._encoder = _engine.implementation.Encoder(
+                tokens, merges, ignore_merges, name, specials
+            )
+        # Looked up once, for the sake of short texts.
+        self._encode = self._encoder.encode
+        self._decode = self._encoder.decode
 
     @classmethod
     def byte_level(cls, special_tokens: Iterable[str] | None = None) -> "Tokenizer":
@@ -138,7 +229,9 @@ class Tokenizer:
             folder: where to; it is made if it is not there.
         """
         Path(folder).mkdir(parents=True, exist_ok=True)
-        formats.write_hf(Path(folder) / FILE_NAME, self.vocab, self.merges, self.special_tokens)
+        formats.write_hf(
+            Path(folder) / FILE_NAME, self.vocab, self.merges or [], self.special_tokens
+        )
 
     def save_gpt2(
         self, vocab_path: str | os.PathLike[str], merges_path: str | os.PathLike[str]
@@ -149,86 +242,301 @@ class Tokenizer:
             vocab_path: where to write the vocab.
             merges_path: where to write the merges.
         """
-        formats.write_gpt2(vocab_path, merges_path, self.vocab, self.merges, self.special_tokens)
+        formats.write_gpt2(
+            vocab_path, merges_path, self.vocab, self.merges or [], self.special_tokens
+        )
 
-    @property
-    def vocab_size(self) -> int:
-        """How many tokens there are; the ids are 0 to vocab_size - 1."""
-        return len(self.vocab)
+    @cached_property
+    def vocab(self) -> dict[int, bytes]:
+        """The bytes of each id, the special tokens among them, in the order of the ids."""
+        return {n: token for n, token in enumerate(self._tokens) if token is not None}
 
-    @property
+    @cached_property
+    def merges(self) -> list[tuple[bytes, bytes]] | None:
+        """Pairs of tokens in the order learned; None under tiktoken's rule."""
+        if self._merge_ids is None:
+            return None
+        token_of: Any = self._tokens.__getitem__
+        lefts, rights, _ = self._merge_ids
+        return list(zip(map(token_of, lefts), map(token_of, rights), strict=True))
+
+    @cached_property
     def fingerprint(self) -> str:
-        """Hexadecimal SHA-256 of vocab, merges and special tokens: equal if and only if they are.
+        """Hexadecimal SHA-256 of all that decides the ids: equal if and only if that is.
 
         >>> Tokenizer.byte_level().fingerprint[:16]
         'eb78a8607581ad9f'
         """
-        content = [
-            [token.hex() for token in self.vocab.values()],
-            [[left.hex(), right.hex()] for left, right in self.merges],
+        content: list[Any] = [
+            [None if token is None else token.hex() for token in self._tokens],
+            None
+            if self.merges is None
+            else [[left.hex(), right.hex()] for left, right in self.merges],
             list(self.special_tokens.items()),
         ]
+        if self.pattern != "gpt2" or self.ignore_merges:
+            content += [self.pattern, self.ignore_merges]
         return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
-    def encode(self, text: str) -> list[int]:
+    def encode(
+        self,
+        text: str | bytes,
+        *,
+        allowed_special: SpecialChoice = "all",
+        disallowed_special: SpecialChoice = (),
+    ) -> list[int]:
         """Turn a text into token ids.
 
         Args:
-            text: any text without lone surrogates.
+            text: any text.
+            allowed_special: special tokens to recognise.
+            disallowed_special: special tokens to refuse.
 
         Returns:
             Token ids; `decode` gives the text back.
 
         Raises:
-            ValueError: if the text has a lone surrogate; the message has its index.
+            ValueError: if the text has a lone surrogate or a disallowed special token; the message
+                has its index.
+
+        >>> Tokenizer.byte_level(["<|x|>"]).encode("<|x|>", allowed_special=())
+        [60, 124, 120, 124, 62]
         """
-        return list(chain.from_iterable(self._encode_blocks(blocks(text, self._specials))))
+        allowed = None
+        try:
+            if allowed_special != "all" or disallowed_special:
+                allowed, refused = self._specials.flags(allowed_special, disallowed_special)
+                self._refuse(text, refused)
+            return self._encode(text, allowed)  # type: ignore[no-any-return]
+        except UnicodeEncodeError:
+            check_encodable(text, "text")
+            raise
 
-    def encode_iterable(self, texts: Iterable[str]) -> Iterator[int]:
-        """Turn a text that comes in pieces into token ids, as they are asked for.
-
-        The strings are successive pieces of one text, such as the lines of an open file, and may
-        end anywhere, within a special token too: the ids are those that `encode` gives for the
-        whole. To encode separate documents, put a special token between them or call `encode` on
-        each, for words that meet at the end of a piece are one word.
-
-        Ids come once about `bpe_tok.pretokenize.BLOCK_CHARS` characters were read, then after
-        each so many more, and the last ones when the pieces end. That much text is held, or a
-        whole pretoken if it is longer, such as a run of spaces.
+    def encode_array(
+        self,
+        text: str | bytes,
+        *,
+        allowed_special: SpecialChoice = "all",
+        disallowed_special: SpecialChoice = (),
+    ) -> "numpy.ndarray[Any, numpy.dtype[Any]]":
+        """Turn a text into an array of token ids; it needs NumPy, `pip install 'bpe-tok[numpy]'`.
 
         Args:
-            texts: the pieces of the text; an endless iterator will do.
+            text: any text.
+            allowed_special: special tokens to recognise.
+            disallowed_special: special tokens to refuse.
+
+        Returns:
+            Token ids, `(num_tokens,)`, uint16 if `vocab_size` is at most 65,536, else uint32.
+
+        Raises:
+            ValueError: as `encode` does.
+            ImportError: if NumPy is not installed.
+        """
+        try:
+            import numpy
+        except ImportError as error:
+            raise ImportError(
+                "encode_array needs NumPy: pip install 'bpe-tok[numpy]'; encode gives a list"
+            ) from error
+        allowed = None
+        width = id_width(self.vocab_size)
+        try:
+            if allowed_special != "all" or disallowed_special:
+                allowed, refused = self._specials.flags(allowed_special, disallowed_special)
+                self._refuse(text, refused)
+            packed = self._encoder.encode_packed(text, allowed, width)
+        except UnicodeEncodeError:
+            check_encodable(text, "text")
+            raise
+        return numpy.frombuffer(packed, numpy.uint16 if width == 2 else numpy.uint32)
+
+    def encode_batch(
+        self,
+        texts: Iterable[str | bytes],
+        *,
+        threads: int | None = None,
+        allowed_special: SpecialChoice = "all",
+        disallowed_special: SpecialChoice = (),
+    ) -> list[list[int]]:
+        """Turn each of several texts into token ids, on several threads.
+
+        Args:
+            texts: any texts.
+            threads: how many threads to use; None is as many as there are CPUs. Only the engine in
+                C++ gains from more than one.
+            allowed_special: special tokens to recognise.
+            disallowed_special: special tokens to refuse.
+
+        Returns:
+            The token ids of each text.
+
+        Raises:
+            ValueError: as `encode` does; the message has the place of the text.
+            TypeError: if `texts` is one text.
+        """
+        if isinstance(texts, (str, bytes)):
+            raise TypeError("texts must be a list of texts, not one text; use encode or [text]")
+        texts = list(texts)
+        threads = thread_count(threads)
+        allowed, refused = self._specials.flags(allowed_special, disallowed_special)
+        encode_some = self._encoder.encode_batch
+        try:
+            if refused is not None:
+                for place, text in enumerate(texts):
+                    self._refuse(text, refused, f"texts[{place}]")
+            if threads == 1 or len(texts) < 2 or not _is_much(texts):
+                return encode_some(texts, allowed)  # type: ignore[no-any-return]
+            parts = split_evenly(texts, 8 * threads)
+            encoded = map_in_order(lambda part: encode_some(part, allowed), parts, threads)
+            return [ids for part in encoded for ids in part]
+        except UnicodeEncodeError:
+            for place, text in enumerate(texts):
+                check_encodable(text, f"texts[{place}]")
+            raise
+
+    def encode_iterable(
+        self,
+        texts: Iterable[str] | Iterable[bytes],
+        *,
+        allowed_special: SpecialChoice = "all",
+        disallowed_special: SpecialChoice = (),
+    ) -> Iterator[int]:
+        """Turn a text that comes in pieces into token ids, as they are asked for.
+
+        The pieces are successive parts of one text, such as the lines of an open file, and may end
+        anywhere, within a special token too: the ids are those that `encode` gives for the whole.
+        To encode separate documents, put a special token between them or call `encode` on each, for
+        words that meet at the end of a piece are one word.
+
+        Ids come once about `bpe_tok.segments.CHUNK_CHARS` characters were read, then after each so
+        many more, and the last ones when the pieces end. That much text is held, or a whole
+        pretoken if it is longer, such as a run of spaces. With a pattern that is not in
+        `bpe_tok.PATTERNS` all text between two special tokens is held.
+
+        Args:
+            texts: the pieces of the text, all strings or all bytes; an endless iterator will do.
+            allowed_special: special tokens to recognise.
+            disallowed_special: special tokens to refuse.
 
         Returns:
             An iterator of token ids.
 
         Raises:
-            TypeError: if `texts` is one string.
-            ValueError: from the iterator, if the text has a lone surrogate; the message has its
-                index in the whole text.
+            TypeError: if `texts` is one text.
+            ValueError: from the iterator, if the text has a lone surrogate or a disallowed special
+                token; the message has its index in the whole text.
 
         >>> tokenizer = Tokenizer.byte_level(["<|endoftext|>"])
         >>> list(tokenizer.encode_iterable(["hi<|end", "oftext|>", "you"]))
         [104, 105, 256, 121, 111, 117]
         """
-        if isinstance(texts, str):
+        if isinstance(texts, (str, bytes)):
             raise TypeError("texts must be an iterable of strings, not one string; use encode")
-        chunks = even_chunks(texts)
-        return chain.from_iterable(self._encode_blocks(stream_blocks(chunks, self._specials)))
+        allowed, refused = self._specials.flags(allowed_special, disallowed_special)
+        return self._encode_chunks(even_chunks(texts), allowed, refused)
 
-    def _encode_blocks(self, blocks_of_text: Iterable[str]) -> Iterator[Iterable[int]]:
-        """Yield the ids of each block of a text."""
-        ids_of = self._pretoken_ids.__getitem__
-        place = 0
-        for block in blocks_of_text:
-            # Ordinary text has no special token in it, so a block that equals one is one.
-            if block in self.special_tokens:
-                yield (self.special_tokens[block],)
-            else:
-                if not block.isascii():
-                    check_encodable(block, "text", place)
-                yield chain.from_iterable(map(ids_of, pretokenize(block)))
-            place += len(block)
+    def _encode_chunks(
+        self, chunks: Iterable[bytes], allowed: bytes | None, refused: bytes | None
+    ) -> Iterator[int]:
+        done_chars = 0
+        for segment in self._segments(chunks, allowed):
+            if refused is not None:
+                text = segment.decode("utf-8", "surrogateescape")
+                self._refuse(text, refused, first_index=done_chars)
+                done_chars += len(text)
+            yield from self._encode(segment, allowed)
+
+    def encode_file(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        threads: int | None = None,
+        allowed_special: SpecialChoice = "all",
+        disallowed_special: SpecialChoice = (),
+    ) -> "Iterator[array[int]]":
+        """Turn a file of any size into token ids, a part at a time, on several threads.
+
+        The file is one text; it may hold any bytes. Little of it is in memory at a time, but a
+        whole pretoken always is, and with a pattern that is not in `bpe_tok.PATTERNS` all text
+        between two special tokens.
+
+        Args:
+            path: the file.
+            threads: how many threads to use; None is as many as there are CPUs. Only the engine in
+                C++ gains from more than one.
+            allowed_special: special tokens to recognise.
+            disallowed_special: special tokens to refuse.
+
+        Returns:
+            An iterator of arrays of token ids, of typecode "H" (two bytes) if `vocab_size` is at
+            most 65,536, else "I" (four bytes). `tofile` writes one to a binary file, and
+            `numpy.asarray` takes one without copying it.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: from the iterator, if the file has a disallowed special token; the message
+                has its offset.
+        """
+        threads = thread_count(threads)
+        allowed, refused = self._specials.flags(allowed_special, disallowed_special)
+        os.stat(path)  # noqa: PTH116 -- a missing file is told now, not by the iterator
+        chunks = self._segments(read_chunks(path), allowed)
+        encode = partial(self._encode_part, os.fspath(path), allowed, refused)
+        return map_in_order(encode, _with_offsets(chunks), threads)
+
+    def _encode_part(
+        self, name: str, allowed: bytes | None, refused: bytes | None, part: tuple[int, bytes]
+    ) -> "array[int]":
+        offset, segment = part
+        self._refuse(segment, refused, name, offset)
+        width = id_width(self.vocab_size)
+        ids = array(TYPECODES[width])
+        ids.frombytes(self._encoder.encode_packed(segment, allowed, width))
+        return ids
+
+    def _segments(self, chunks: Iterable[bytes], allowed: bytes | None) -> Iterator[bytes]:
+        """Cut a text that comes in chunks where it makes no difference to the ids."""
+        name = pattern_name(self.pattern)
+        specials = [token.encode() for token in self.special_tokens]
+        segmenter = Segmenter(named_pretokenizer(name) if name else None, specials, allowed)
+        return segmenter.segments(chunks)
+
+    def _refuse(
+        self, text: str | bytes, refused: bytes | None, name: str = "text", first_index: int = 0
+    ) -> None:
+        """Raise if a text has a special token that is not wanted."""
+        if refused is None or (found := self._encoder.find_special(text, refused)) is None:
+            return
+        which, offset = found
+        if isinstance(text, str):
+            offset = len(text.encode()[:offset].decode())
+        raise refusal(self._specials.tokens[which], name, first_index + offset)
+
+    def count(
+        self,
+        text: str | bytes,
+        *,
+        allowed_special: SpecialChoice = "all",
+        disallowed_special: SpecialChoice = (),
+    ) -> int:
+        """Return how many token ids a text has, without a list of them.
+
+        Args:
+            text: any text.
+            allowed_special: special tokens to recognise.
+            disallowed_special: special tokens to refuse.
+
+        Raises:
+            ValueError: as `encode` does.
+        """
+        allowed, refused = self._specials.flags(allowed_special, disallowed_special)
+        try:
+            self._refuse(text, refused)
+            return self._encoder.count(text, allowed)  # type: ignore[no-any-return]
+        except UnicodeEncodeError:
+            check_encodable(text, "text")
+            raise
 
     def decode(self, ids: Iterable[int]) -> str:
         """Turn token ids into text.
@@ -243,7 +551,7 @@ class Tokenizer:
             ValueError: if an id is not in the vocab.
             TypeError: if an id is not an integer.
         """
-        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+        return self.decode_bytes(ids).decode("utf-8", "replace")
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """Turn token ids into bytes, which are UTF-8 only if the ids are of whole characters.
@@ -259,23 +567,122 @@ class Tokenizer:
             TypeError: if an id is not an integer.
         """
         try:
-            return b"".join(map(self.vocab.__getitem__, map(index, ids)))
-        except TypeError as error:
-            raise TypeError(
-                f"ids must be integers in one flat iterable: {error}; decode the rows of a batch "
-                "one by one, and turn ids of another type into int"
-            ) from error
+            return self._decode(ids if type(ids) is list else _listed(ids))  # type: ignore[no-any-return]
         except KeyError as error:
             raise ValueError(
                 f"token id {error.args[0]} is not in the vocab, ids are 0 to {self.vocab_size - 1}"
             ) from None
+        except TypeError:
+            _listed(ids)  # says what is wrong
+            raise
+
+    def decode_batch(self, batch: Iterable[Iterable[int]]) -> list[str]:
+        """Turn each of several sequences of token ids into text.
+
+        Args:
+            batch: sequences of token ids, or an array or tensor of two dimensions.
+
+        Returns:
+            The text of each.
+
+        Raises:
+            ValueError: if an id is not in the vocab.
+            TypeError: if an id is not an integer.
+        """
+        return [self.decode(ids) for ids in batch]
+
+    def decode_iterable(self, ids: Iterable[int]) -> Iterator[str]:
+        """Turn token ids into text as they come; each piece is of whole characters.
+
+        Args:
+            ids: token ids; an endless iterator will do.
+
+        Yields:
+            Pieces of text, none of them empty; joined they are what `decode` gives.
+
+        Raises:
+            ValueError: if an id is not in the vocab.
+            TypeError: if an id is not an integer.
+        """
+        decoder = self.stream_decoder()
+        for token_id in ids:
+            if text := decoder.push((token_id,)):
+                yield text
+        if text := decoder.finish():
+            yield text
+
+    def stream_decoder(self) -> StreamDecoder:
+        """Return a decoder that takes token ids as they come."""
+        return StreamDecoder(self.decode_bytes)
+
+    def offsets(
+        self, ids: Iterable[int], unit: Literal["chars", "bytes"] = "chars"
+    ) -> list[tuple[int, int]]:
+        """Return where each token starts and ends in the text.
+
+        Args:
+            ids: token ids.
+            unit: "chars" for places in what `decode` gives, where a token that has a part of a
+                character spans the whole character; "bytes" for places in what `decode_bytes`
+                gives.
+
+        Returns:
+            Start and end of each token.
+
+        Raises:
+            ValueError: if an id is not in the vocab, or `unit` is something else.
+            TypeError: if an id is not an integer.
+
+        >>> tokenizer = Tokenizer.byte_level()
+        >>> tokenizer.offsets(tokenizer.encode("né"))
+        [(0, 1), (1, 2), (1, 2)]
+        """
+        if unit not in ("chars", "bytes"):
+            raise ValueError(f'unit={unit!r} must be "chars" or "bytes"')
+        ids = _listed(ids)
+        data = self.decode_bytes(ids)
+        tokens: Any = map(self._tokens.__getitem__, ids)
+        spans = byte_offsets(tokens)
+        return spans if unit == "bytes" else char_offsets(data, spans)
 
     def __repr__(self) -> str:
+        merges = "tiktoken's rule" if self._merge_ids is None else len(self._merge_ids[0])
         return (
-            f"Tokenizer(vocab_size={self.vocab_size}, merges={len(self.merges)}, "
-            f"special_tokens={list(self.special_tokens)})"
+            f"Tokenizer(vocab_size={self.vocab_size}, merges={merges}, "
+            f"special_tokens={list(self.special_tokens)}, pattern={self.pattern!r})"
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        # The cache stays behind: it can be large, and the other process fills its own.
-        return type(self), (self.vocab, self.merges, tuple(self.special_tokens))
+        # The engine stays behind: it is large, and the other process may have another one.
+        content = (self._tokens, self._merge_ids, self.special_tokens, self.pattern)
+        return type(self)._from_ids, (*content, self.ignore_merges)
+
+
+def _columns(merges: Sequence[tuple[int, int, int]]) -> MergeIds:
+    return ([m[0] for m in merges], [m[1] for m in merges], [m[2] for m in merges])
+
+
+def _listed(ids: Any) -> list[int]:
+    """Turn ids into a list of integers of Python's own, from arrays and tensors too."""
+    try:
+        return list(map(index, ids.tolist() if hasattr(ids, "tolist") else ids))
+    except TypeError as error:
+        raise TypeError(
+            f"ids must be integers in one flat iterable: {error}; decode the rows of a batch one "
+            "by one, and turn ids of another type into int"
+        ) from error
+
+
+def _with_offsets(parts: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    offset = 0
+    for part in parts:
+        yield offset, part
+        offset += len(part)
+
+
+def _is_much(texts: Sequence[str | bytes]) -> bool:
+    """Tell whether texts are worth more than one thread."""
+    try:
+        return sum(map(len, texts)) >= _PARALLEL_CHARS
+    except TypeError:
+        return False  # the engine says what is wrong

@@ -1,6 +1,4 @@
-import pytest
-from bpe_tok import encoder
-from bpe_tok.encoder import PretokenIds, merge_long, merge_short
+from bpe_tok._pure.merging import merge_long, merge_short
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,13 +35,3 @@ def test_both_ways_to_merge_are_the_definition(
     merge_long(long, ranks, wholes)
     assert short == expected
     assert long == expected
-
-
-def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder, "MAX_CACHED", 10)
-    cache = PretokenIds(range(256), [])
-    for n in range(100):
-        assert cache[str(n)] == tuple(str(n).encode())
-        assert len(cache) <= 10
-    assert cache["x" * 65] == (120,) * 65
-    assert "x" * 65 not in cache

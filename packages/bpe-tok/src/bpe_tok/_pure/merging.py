@@ -1,46 +1,22 @@
-"""From one pretoken to its token ids: merge pairs of tokens, the earliest learned first."""
+"""Merging the parts of one pretoken: pairs of tokens become one, the lowest rank first."""
 
 from collections.abc import Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
-MAX_CACHED = 1 << 17
-"""Pretokens held in a cache at most; a full cache is emptied and fills again."""
-
-MAX_CACHED_CHARS = 64
-"""A longer pretoken is not cached: it is rare, and many of them would fill the memory."""
-
 _LONG = 256
 _NEVER = 1 << 62
 
 
-class PretokenIds(dict[str, tuple[int, ...]]):
-    """A cache from a pretoken to its token ids that works out what it lacks.
-
-    It holds at most `MAX_CACHED` pretokens of at most `MAX_CACHED_CHARS` characters.
+def merge(ids: list[int], ranks: Mapping[tuple[int, int], int], wholes: Sequence[int]) -> None:
+    """Merge pairs in place, in the quicker of the two ways.
 
     Args:
-        byte_ids: the token id of each of the 256 bytes.
-        merges: for each merge in the order learned, the ids of left part, right part and whole.
+        ids: token ids; changed in place.
+        ranks: the rank of each pair of ids that merges; lowest first, leftmost on equal rank.
+        wholes: the id that a pair becomes, by rank.
     """
-
-    def __init__(self, byte_ids: Sequence[int], merges: Sequence[tuple[int, int, int]]) -> None:
-        super().__init__()
-        self._byte_ids = byte_ids
-        self._ranks = {(left, right): rank for rank, (left, right, _) in enumerate(merges)}
-        self._wholes = [whole for _, _, whole in merges]
-
-    def __missing__(self, pretoken: str) -> tuple[int, ...]:
-        """Work out the ids of a pretoken, and cache them."""
-        ids = [self._byte_ids[byte] for byte in pretoken.encode()]
-        merge = merge_long if len(ids) > _LONG else merge_short
-        merge(ids, self._ranks, self._wholes)
-        result = tuple(ids)
-        if len(pretoken) <= MAX_CACHED_CHARS:
-            if len(self) >= MAX_CACHED:
-                self.clear()
-            self[pretoken] = result
-        return result
+    (merge_long if len(ids) > _LONG else merge_short)(ids, ranks, wholes)
 
 
 def merge_short(
