@@ -88,16 +88,16 @@ def train(
     def id_of(number: int) -> int:
         return number if number < 256 else number - 256 + len(base)
 
-    tokens = base
+    tokens = list(base)
     for left, right in pairs:
         tokens.append(tokens[id_of(left)] + tokens[id_of(right)])
     merge_ids = (
         [id_of(left) for left, _ in pairs],
         [id_of(right) for _, right in pairs],
-        range(len(tokens) - len(pairs), len(tokens)),
+        range(len(base), len(tokens)),
     )
-    ids = {token: token_id for token_id, token in enumerate(tokens[: len(tokens) - len(pairs)])}
-    special_ids = {token: ids[token.encode()] for token in specials}
+    base_ids = {token: token_id for token_id, token in enumerate(base)}
+    special_ids = {token: base_ids[token.encode()] for token in specials}
     return Tokenizer._from_ids(tokens, merge_ids, special_ids, pattern)
 
 

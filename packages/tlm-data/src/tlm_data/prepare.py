@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from bpe_tok import Tokenizer, train
@@ -137,11 +136,16 @@ def _fill(
 def _train_tokenizer(
     slices: Sequence[TextSlice], vocab_size: int, on_progress: OnProgress
 ) -> Tokenizer:
+    def on_stage(stage: str, done: int, total: int | None) -> None:
+        # What was read is told by the slices, which know how much there is.
+        if stage == "merge" and total is not None:
+            on_progress("tokenizer: merge", done, total)
+
     return train(
         _watched(slices, "tokenizer: count", on_progress),
         vocab_size,
         special_tokens=[END_OF_TEXT],
-        on_progress=partial(on_progress, "tokenizer: merge"),
+        on_progress=on_stage,
     )
 
 

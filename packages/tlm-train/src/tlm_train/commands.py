@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import bpe_tok
 import torch
 from bpe_tok import Tokenizer
 from rich.console import Console
@@ -186,6 +187,7 @@ def _train(trainer: Trainer, folder: RunFolder, progress: RunProgress, wandb_mod
         f"{count_text(len(trainer.corpus.train))} tokens of text, on {trainer.device} with "
         f"{torch.get_num_threads()} threads"
     )
+    progress.say(f"bpe-tok engine: {bpe_tok.engine}")
     wandb = start_wandb(
         wandb_mode,
         project=config.log.wandb_project,
