@@ -9,8 +9,10 @@ BYTES = {n: bytes([n]) for n in range(256)}
 @pytest.mark.parametrize(
     ("vocab", "merges", "message"),
     [
-        ({0: b"a", 2: b"b"}, [], r"vocab has id 2 but not 1"),
-        ({-1: b"a"}, [], r"vocab has id -1 but not 0"),
+        ({**BYTES, 100_000: b"ab"}, [], r"vocab has id 100000 but only 257 tokens; at most 65,536"),
+        ({**BYTES, -1: b"ab"}, [], r"vocab has id -1; ids must be integers, 0 or more"),
+        ({0: b"a"}, [], r"vocab lacks 255 of the 256 single bytes, first b'\\x00'"),
+        ({}, [], r"vocab lacks 256 of the 256 single bytes"),
         ({**BYTES, 256: b"a"}, [], r"vocab has b'a' twice, as ids 97 and 256"),
         ({**BYTES, 256: "ab"}, [], r"vocab\[256\]='ab' must be bytes"),
         ({**BYTES, 256: b""}, [], r"vocab\[256\]=b'' must be bytes, at least one"),
@@ -31,3 +33,9 @@ def test_vocab_and_merges_are_checked(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         Tokenizer(vocab, merges)
+
+
+def test_ids_may_be_left_out() -> None:
+    tokenizer = Tokenizer({**BYTES, 60_000: b"ab"}, [(b"a", b"b")])
+    assert tokenizer.encode("abc") == [60_000, 99]
+    assert tokenizer.vocab_size == 60_001

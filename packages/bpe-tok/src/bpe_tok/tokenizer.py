@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import warnings
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
@@ -10,8 +11,17 @@ from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bpe_tok import _engine, formats
+from bpe_tok import _engine
 from bpe_tok.custom_pattern import RegexEncoder
+from bpe_tok.formats.gpt2 import read_gpt2, write_gpt2
+from bpe_tok.formats.hugging_face import (
+    FILE_NAME,
+    from_hugging_face,
+    read_hugging_face,
+    write_hugging_face,
+)
+from bpe_tok.formats.parts import MergeIds, Parts
+from bpe_tok.formats.tiktoken import from_encoding, read_tiktoken, to_encoding, write_tiktoken
 from bpe_tok.offsets import byte_offsets, char_offsets
 from bpe_tok.packed_ids import TYPECODES, id_width
 from bpe_tok.parallel import map_in_order, split_evenly, thread_count
@@ -25,11 +35,7 @@ from bpe_tok.vocab import merge_ids, pairs_of_bytes, token_ids
 
 if TYPE_CHECKING:
     import numpy
-
-FILE_NAME = "tokenizer.json"
-
-MergeIds = tuple[Sequence[int], Sequence[int], Sequence[int]]
-"""The ids of left part, right part and whole of each merge, in the order learned."""
+    import tiktoken
 
 _PARALLEL_CHARS = 1 << 16
 
@@ -173,6 +179,8 @@ class Tokenizer:
         vocab_path: str | os.PathLike[str],
         merges_path: str | os.PathLike[str],
         special_tokens: Iterable[str] | None = None,
+        *,
+        pattern: str = "gpt2",
     ) -> "Tokenizer":
         """Read a tokenizer from GPT-2's vocab.json and merges.txt.
 
@@ -182,6 +190,7 @@ class Tokenizer:
             special_tokens: strings that are one token each; the files do not say which are. Name
                 every one that has characters outside ASCII: the files have it as it is, and it
                 would be read as another token's spelling.
+            pattern: as for the class; the files do not name it.
 
         Returns:
             The tokenizer.
@@ -189,21 +198,26 @@ class Tokenizer:
         Raises:
             ValueError: if a file is damaged; the message has the file and the place.
         """
-        special_tokens = tuple(special_tokens or ())
-        vocab, merges = formats.read_gpt2(vocab_path, merges_path, special_tokens)
-        try:
-            return cls(vocab, merges, special_tokens)
-        except ValueError as error:
-            raise ValueError(
-                f"{os.fspath(vocab_path)}, {os.fspath(merges_path)}: {error}"
-            ) from error
+        return cls._from_ids(*read_gpt2(vocab_path, merges_path, special_tokens, pattern))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Tokenizer":
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        pattern: str | None = None,
+        drop_normalizer: bool = False,
+    ) -> "Tokenizer":
         """Read a tokenizer that `save` wrote, or another byte-level BPE tokenizer.json.
+
+        `encode` gives the ids that Hugging Face's gives with `add_special_tokens=False`: tokens
+        that its post-processor would put around each text are not added. A warning says so.
 
         Args:
             path: a folder with a tokenizer.json, or such a file itself.
+            pattern: a pattern to take in place of the file's.
+            drop_normalizer: whether to go on without the file's normalizer, for text that is
+                normalized already; else there must be none.
 
         Returns:
             The tokenizer.
@@ -213,25 +227,83 @@ class Tokenizer:
                 message has the file and the place.
             FileNotFoundError: if there is no such file.
         """
-        path = Path(path)
-        if path.is_dir():
-            path = path / FILE_NAME
-        vocab, merges, special_tokens = formats.read_hf(path)
+        parts, notes = read_hugging_face(path, pattern=pattern, drop_normalizer=drop_normalizer)
+        return cls._from_file(parts, os.fspath(path), notes)
+
+    @classmethod
+    def from_hf(
+        cls, source: Any, *, pattern: str | None = None, drop_normalizer: bool = False
+    ) -> "Tokenizer":
+        """Take a tokenizer from Hugging Face's libraries; `load` says what about it differs.
+
+        Args:
+            source: a `tokenizers.Tokenizer`, a fast tokenizer of transformers, or a path as for
+                `load`.
+            pattern: as for `load`.
+            drop_normalizer: as for `load`.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            TypeError: if the source is anything else.
+            ValueError: if it does what this class does not do.
+        """
+        read = read_hugging_face if isinstance(source, (str, os.PathLike)) else from_hugging_face
+        parts, notes = read(source, pattern=pattern, drop_normalizer=drop_normalizer)
+        name = source if isinstance(source, (str, os.PathLike)) else type(source).__name__
+        return cls._from_file(parts, os.fspath(name), notes)
+
+    @classmethod
+    def from_tiktoken(
+        cls,
+        source: "str | os.PathLike[str] | tiktoken.Encoding",
+        pattern: str | None = None,
+        special_tokens: Mapping[str, int] | Iterable[str] | None = None,
+    ) -> "Tokenizer":
+        """Take a tokenizer from tiktoken; it has no merges, but tiktoken's rule.
+
+        Args:
+            source: a `tiktoken.Encoding`, or the path of a `.tiktoken` file.
+            pattern: as for the class. Files do not name it, so it must be given for any but
+                OpenAI's r50k_base, p50k_base, cl100k_base and o200k_base.
+            special_tokens: the id of each special token, or their names, which get the next ids.
+                None: those of the encoding or of OpenAI's file, else none.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            TypeError: if the source is anything else.
+            ValueError: if a file is damaged; the message has the file and the place.
+        """
+        if isinstance(source, (str, os.PathLike)):
+            parts = read_tiktoken(source, pattern, special_tokens)
+            return cls._from_file(parts, os.fspath(source))
+        return cls._from_ids(*from_encoding(source, pattern, special_tokens))
+
+    @classmethod
+    def _from_file(cls, parts: Parts, name: str, notes: Iterable[str] = ()) -> "Tokenizer":
+        """Make a tokenizer of a file's content, and say what of that it leaves undone."""
+        for note in notes:
+            warnings.warn(f"{name}: {note}", stacklevel=3)
         try:
-            return cls(vocab, merges, special_tokens)
+            return cls._from_ids(*parts)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise ValueError(f"{name}: {error}") from error
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write tokenizer.json, in Hugging Face's format, whole or not at all.
+
+        Hugging Face's library gives the same ids with it. Where its regex engine may read a
+        pattern of one's own otherwise, a warning says so.
 
         Args:
             folder: where to; it is made if it is not there.
         """
         Path(folder).mkdir(parents=True, exist_ok=True)
-        formats.write_hf(
-            Path(folder) / FILE_NAME, self.vocab, self.merges or [], self.special_tokens
-        )
+        for note in write_hugging_face(Path(folder) / FILE_NAME, self._parts()):
+            warnings.warn(f"{os.fspath(folder)}: {note}", stacklevel=2)
 
     def save_gpt2(
         self, vocab_path: str | os.PathLike[str], merges_path: str | os.PathLike[str]
@@ -241,9 +313,41 @@ class Tokenizer:
         Args:
             vocab_path: where to write the vocab.
             merges_path: where to write the merges.
+
+        Raises:
+            ValueError: if the files cannot hold the tokenizer: the pattern is not GPT-2's, or a
+                token does not come from merges.
         """
-        formats.write_gpt2(
-            vocab_path, merges_path, self.vocab, self.merges or [], self.special_tokens
+        write_gpt2(vocab_path, merges_path, self._parts())
+
+    def save_tiktoken(self, path: str | os.PathLike[str]) -> None:
+        """Write a `.tiktoken` file, whole or not at all.
+
+        It has neither the pattern nor the special tokens.
+
+        Args:
+            path: where to write.
+
+        Raises:
+            ValueError: if tiktoken's rule would give other ids than the merges.
+        """
+        write_tiktoken(path, self._parts())
+
+    def to_tiktoken(self, name: str = "bpe-tok") -> "tiktoken.Encoding":
+        """Make a `tiktoken.Encoding` that gives the same ids; it needs tiktoken.
+
+        Args:
+            name: the name that it is to have.
+
+        Raises:
+            ImportError: if tiktoken is not installed.
+            ValueError: if tiktoken's rule would give other ids than the merges.
+        """
+        return to_encoding(self._parts(), name)
+
+    def _parts(self) -> Parts:
+        return Parts(
+            self._tokens, self._merge_ids, self.special_tokens, self.pattern, self.ignore_merges
         )
 
     @cached_property

@@ -1,0 +1,1 @@
+"""Tokenizers on disk and in other libraries: a module for each format."""
