@@ -2,11 +2,10 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from bpe_tok.formats.gpt2 import infer_special_tokens, read_gpt2
 from bpe_tok.formats.hugging_face import FILE_NAME, parse_hugging_face
-from bpe_tok.formats.json_file import parse_json, read_text
+from bpe_tok.formats.json_file import expect, parse_json, read_text
 from bpe_tok.formats.parts import Parts
 from bpe_tok.formats.tiktoken import read_tiktoken
 
@@ -50,20 +49,15 @@ def read_any(
             raise ValueError(f"{path}: give ids to all special tokens or to none: {specials}")
         return read_tiktoken(path, pattern, fixed or list(specials) or None), []
     text = read_text(path)
-    content = parse_json(text, str(path))
-    if isinstance(content, dict) and not isinstance(content.get("model"), int):
-        is_vocab = content and all(type(value) is int for value in content.values())
-        if not is_vocab:
-            if specials:
-                raise ValueError(
-                    f"{path} says itself which its special tokens are: {list(specials)} cannot be "
-                    "given"
-                )
-            return parse_hugging_face(
-                text, str(path), pattern=pattern, drop_normalizer=drop_normalizer
+    content = expect(parse_json(text, str(path)), dict, str(path))
+    if isinstance(content.get("model"), dict) or path.name == FILE_NAME:
+        if specials:
+            raise ValueError(
+                f"{path} says itself which its special tokens are: {list(specials)} cannot be given"
             )
+        return parse_hugging_face(text, str(path), pattern=pattern, drop_normalizer=drop_normalizer)
     merges_path = path.with_name(_merges_name(path))
-    names: Any = list(specials) or infer_special_tokens(path, merges_path)
+    names = list(specials) or infer_special_tokens(path, merges_path)
     parts = read_gpt2(path, merges_path, names, pattern or "gpt2")
     for token, token_id in specials.items():
         if token_id not in (None, parts.special_tokens[token]):

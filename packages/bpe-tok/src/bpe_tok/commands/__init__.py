@@ -1,0 +1,1 @@
+"""The commands of `bpe-tok`, a module for each."""
