@@ -213,8 +213,8 @@ def damaged(random: Random, good: Vocab) -> Vocab:
     elif what == 9:
         merges = random.choice((((1,), (2,), (3,)), ([1], [2]), (1, 2, 3), ([[]], [[]], [[]])))
     else:
-        junk = ([], tokens[::-1], [b"a"] * 256, tuple(tokens), tokens * 2, None, b"abc", iter("ab"))
-        tokens = random.choice(junk)
+        others = [[], tokens[::-1], [b"a"] * 256, tuple(tokens), tokens * 2]
+        tokens = random.choice([*others, None, b"abc", iter("ab")])
     return Vocab(tokens, merges, good.ignore_merges, pattern, specials)
 
 
@@ -262,7 +262,7 @@ def damaged_bytes(random: Random, content: bytes) -> bytes:
         elif what == 1:
             changed[place:place] = changed[place:end]
         elif what == 2:
-            junk: tuple[bytes, ...] = (b"0", b"-1", b"null", b'"', b"\xff", b"[", b"]", b" ", b"\n", b"9" * 20)
+            junk = (b"0", b"-1", b"null", b'"', b"\xff", b"[", b"]", b" ", b"\n", b"9" * 20)
             changed[place:end] = random.choice(junk)
         elif what == 3:
             changed[place : place + 1] = random.randbytes(1)
