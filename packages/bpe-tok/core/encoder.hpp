@@ -119,7 +119,7 @@ class Encoder {
 
  private:
   // The pretokens worked on together: enough to hide the wait for memory.
-  static constexpr size_t kBatch = 64;
+  static constexpr size_t kBatch = 128;
 
   using Cache = PretokenCache<Id>;
   using Set = typename Cache::Set;
