@@ -1,13 +1,28 @@
-"""A corpus and a tokenizer that several test modules use."""
+"""The two engines, and a corpus and a tokenizer that several test modules use."""
 
 import argparse
 import json
 import pathlib
+from collections.abc import Iterator
 
 import bpe_tok
 import pytest
+from bpe_tok import _engine
 
 SPECIALS = ["<|endoftext|>", "<|end|>", "<|end|><|end|>", "<|pad 0|>", "été"]
+
+
+@pytest.fixture(scope="session", params=["pure", "core"])
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs a test with each engine."""
+    try:
+        name, implementation = _engine.choose(request.param)
+    except ImportError:
+        pytest.skip("the engine in C++ is not built (BPE_TOK_BUILD=require builds it or says why)")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_engine, "name", name)
+        patch.setattr(_engine, "implementation", implementation)
+        yield name
 
 
 @pytest.fixture(scope="session")
@@ -23,5 +38,5 @@ def corpus() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def trained(corpus: list[str]) -> bpe_tok.Tokenizer:
+def trained(corpus: list[str], engine: str) -> bpe_tok.Tokenizer:
     return bpe_tok.train(corpus, 1000, SPECIALS)

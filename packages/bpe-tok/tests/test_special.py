@@ -1,22 +1,9 @@
+from typing import Any
+
 import pytest
 from bpe_tok.special import SpecialTokens, check_encodable
 
-
-@pytest.mark.parametrize(
-    ("tokens", "text", "parts"),
-    [
-        ([], "a<|x|>", ["a<|x|>"]),
-        (None, "a<|x|>", ["a<|x|>"]),
-        (["<|x|>"], "", [""]),
-        (["<|x|>"], "<|x|><|x|>", ["", "<|x|>", "", "<|x|>", ""]),
-        (["ab", "abc"], "xabcx", ["x", "abc", "x"]),  # the longest of those that start together
-        (["abc", "ab"], "xabcx", ["x", "abc", "x"]),  # in any order
-        (["ab", "bcd"], "abcd", ["", "ab", "cd"]),  # the leftmost before a longer one
-        (["a.c", "(", "|"], "abc|a.c(", ["abc", "|", "", "a.c", "", "(", ""]),  # no patterns
-    ],
-)
-def test_split(tokens: list[str] | None, text: str, parts: list[str]) -> None:
-    assert SpecialTokens(tokens).split(text) == parts
+TOKENS = SpecialTokens(["<|a|>", "<|b|>", "<|c|>"])
 
 
 @pytest.mark.parametrize(
@@ -34,7 +21,50 @@ def test_bad_tokens(tokens: list[str], error: type[Exception], message: str) -> 
         SpecialTokens(tokens)
 
 
+@pytest.mark.parametrize(
+    ("allowed", "disallowed", "flags"),
+    [
+        ("all", (), (None, None)),
+        ("all", "all", (None, None)),
+        ((), (), (b"\0\0\0", None)),
+        ((), "all", (b"\0\0\0", b"\1\1\1")),
+        (["<|b|>"], "all", (b"\0\1\0", b"\1\0\1")),
+        ({"<|b|>"}, {"<|c|>"}, (b"\0\1\0", b"\0\0\1")),
+        ("all", {"<|c|>"}, (None, b"\0\0\1")),
+        ({"<|a|>", "<|b|>", "<|c|>"}, (), (None, None)),
+        (dict.fromkeys(["<|a|>"]), frozenset(), (b"\1\0\0", None)),
+    ],
+)
+def test_flags(allowed: Any, disallowed: Any, flags: tuple[bytes | None, bytes | None]) -> None:
+    assert TOKENS.flags(allowed, disallowed) == flags
+    assert SpecialTokens(None).flags("all", "all") == (None, None)
+    assert SpecialTokens(None).flags((), ()) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("choice", "error", "message"),
+    [
+        (
+            ["<|x|>"],
+            ValueError,
+            r"has '<\|x\|>', which is not a special token .*; it has '<\|a\|>'",
+        ),
+        ("<|a|>", TypeError, r"='<\|a\|>' must be \"all\" or a collection of special tokens"),
+        (b"all", TypeError, r"=b'all' must be \"all\" or a coll"),
+        ([1], ValueError, "has 1, which is not a special token"),
+    ],
+)
+def test_bad_choices(choice: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"allowed_special.?{message}"):
+        TOKENS.flags(choice, ())
+    with pytest.raises(error, match=f"disallowed_special.?{message}"):
+        TOKENS.flags("all", choice)
+    with pytest.raises(ValueError, match="it has none"):
+        SpecialTokens([]).flags(["<|a|>"], ())
+
+
 def test_lone_surrogates_are_named() -> None:
     check_encodable("any 🙂", "text")
+    check_encodable(b"\xff", "text")
     with pytest.raises(ValueError, match=r"text has a lone surrogate, U\+D83D, at index 4"):
         check_encodable("any \ud83d", "text")
