@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# hatchling runs it, in an environment of its own.
+collect_ignore = ["packages/bpe-tok/hatch_build.py"]
 # Small shapes on small machines: more threads only fight each other.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 # No test talks to a network or asks for a login.
