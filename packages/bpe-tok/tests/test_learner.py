@@ -7,7 +7,6 @@ from bpe_tok import _engine
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-
 pytestmark = pytest.mark.usefixtures("engine")
 Pairs = list[tuple[bytes, bytes]]
 

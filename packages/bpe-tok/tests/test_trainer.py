@@ -1,18 +1,22 @@
 import random
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import bpe_tok
 import pytest
-from bpe_tok import formats, text_reader, train, train_bpe
-from bpe_tok.pretokenize import pretokenize, stream_blocks
-from bpe_tok.special import SpecialTokens
-from bpe_tok.trainer import count_pretokens
+from bpe_tok import corpus as corpus_module
+from bpe_tok import train, train_bpe, trainer
+from bpe_tok._pure.special_finder import SpecialFinder
+from bpe_tok.pretokenize import PATTERNS, pretokenize
+from bpe_tok.text_reader import read_chunks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.usefixtures("engine")
 SPECIALS = ["<|e|>", "<|e|><|e|>"]
 CORPUS = st.lists(
     st.sampled_from(["the", " the", "a", "b", " ", "\n", "\r\n", "é", "中", "1", "'s", *SPECIALS]),
@@ -21,7 +25,11 @@ CORPUS = st.lists(
 
 
 def naive(
-    text: str, vocab_size: int, specials: list[str]
+    texts: list[str],
+    vocab_size: int,
+    specials: list[str],
+    pattern: str = "gpt2",
+    min_frequency: int = 1,
 ) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
     """The definition, with all pairs of the corpus counted anew each time."""
     vocab = {n: bytes([n]) for n in range(256)} | {
@@ -29,8 +37,9 @@ def naive(
     }
     words = [
         [bytes([byte]) for byte in pretoken.encode()]
-        for part in SpecialTokens(specials).split(text)[::2]
-        for pretoken in pretokenize(part)
+        for text in texts
+        for ordinary, _ in SpecialFinder(specials).split(text, None)
+        for pretoken in pretokenize(ordinary, pattern)
     ]
     merges: list[tuple[bytes, bytes]] = []
     while len(vocab) < vocab_size:
@@ -38,6 +47,8 @@ def naive(
         if not pairs:
             break
         best = max(pairs, key=lambda pair: (pairs[pair], pair))
+        if pairs[best] < min_frequency:
+            break
         merges.append(best)
         vocab[len(vocab)] = best[0] + best[1]
         for word in words:
@@ -56,44 +67,65 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_reference_merges(shared_data: Path) -> None:
     vocab, merges = train_bpe(shared_data / "corpus.en", 500, ["<|endoftext|>"])
-    expected_vocab, expected_merges = formats.read_gpt2(
+    expected = bpe_tok.Tokenizer.from_files(
         shared_data / "train-bpe-reference-vocab.json",
         shared_data / "train-bpe-reference-merges.txt",
     )
-    assert merges == expected_merges
-    assert set(vocab.values()) == set(expected_vocab.values())
+    assert merges == expected.merges
+    assert set(vocab.values()) == set(expected.vocab.values())
     assert list(vocab) == list(range(500))
 
 
 @given(CORPUS, st.integers(258, 300))
 def test_train_bpe_is_the_definition(path: Path, text: str, vocab_size: int) -> None:
     path.write_bytes(text.encode())
-    assert train_bpe(path, vocab_size, SPECIALS) == naive(text, vocab_size, SPECIALS)
+    assert train_bpe(path, vocab_size, SPECIALS) == naive([text], vocab_size, SPECIALS)
+    assert train_bpe(str(path), vocab_size, SPECIALS) == naive([text], vocab_size, SPECIALS)
 
 
-@given(CORPUS, st.integers(1, 12))
-def test_a_file_in_small_chunks_counts_the_same(path: Path, text: str, chunk_bytes: int) -> None:
-    path.write_bytes(text.encode())
-    specials = SpecialTokens(SPECIALS)
-    in_chunks = stream_blocks(text_reader.read_text(path, chunk_bytes), specials)
-    ordinary = (block for block in in_chunks if block not in SPECIALS)
-    assert count_pretokens(ordinary) == count_pretokens(specials.split(text)[::2])
+@pytest.mark.parametrize("pattern", list(PATTERNS))
+@settings(max_examples=20)
+@given(st.lists(CORPUS, max_size=4), st.integers(258, 300), st.integers(1, 3), st.integers(1, 3))
+def test_train_is_the_definition(
+    pattern: str, texts: list[str], vocab_size: int, min_frequency: int, threads: int
+) -> None:
+    options = {"pattern": pattern, "min_frequency": min_frequency}
+    tokenizer = train(texts, vocab_size, SPECIALS, threads=threads, **options)
+    assert (tokenizer.vocab, tokenizer.merges) == naive(texts, vocab_size, SPECIALS, **options)
+    assert tokenizer.pattern == pattern
+    in_bytes = train([text.encode() for text in texts], vocab_size, SPECIALS, **options)
+    assert in_bytes.fingerprint == tokenizer.fingerprint
+    # What is made of checked parts is what the constructor makes of them.
+    again = bpe_tok.Tokenizer(tokenizer.vocab, tokenizer.merges, SPECIALS, pattern=pattern)
+    assert again.fingerprint == tokenizer.fingerprint
 
 
-def test_a_file_of_many_chunks(
-    path: Path, corpus: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k", r"\w+|\s|."])
+def test_files_of_many_chunks(
+    path: Path, corpus: list[str], monkeypatch: pytest.MonkeyPatch, threads: int, pattern: str
 ) -> None:
     text = "<|e|>".join(corpus)
     path.write_bytes(text.encode())
-    whole = train(corpus, 400, SPECIALS)
-    monkeypatch.setattr(text_reader.read_text, "__defaults__", (1000,))
-    vocab, merges = train_bpe(path, 400, SPECIALS)
-    assert (vocab, merges) == (whole.vocab, whole.merges)
+    other = path.with_name("other.txt")
+    other.write_bytes(corpus[-1].encode())
+    whole = train([*corpus, corpus[-1]], 400, SPECIALS, pattern=pattern)
+    monkeypatch.setattr(read_chunks, "__defaults__", (1000,))
+    monkeypatch.setattr(corpus_module, "_PART_TEXTS", 2)
+    for source in ([path, other], iter([path, other]), [path, corpus[-1]], [*corpus, other]):
+        trained = train(source, 400, SPECIALS, pattern=pattern, threads=threads)  # type: ignore[arg-type]
+        assert trained.fingerprint == whole.fingerprint
 
 
-def test_pretokens_do_not_cross_documents() -> None:
+def test_pretokens_do_not_cross_documents(path: Path) -> None:
     assert train(["a", "b"] * 10, 300).merges == []
     assert train(["ab"] * 10, 300).merges == [(b"a", b"b")]
+    path.write_bytes(b"a")
+    assert train([path] * 10, 300).merges == []
+
+
+def test_bytes_need_not_be_utf8() -> None:
+    assert train([b"\xff\xfe"] * 2, 300, min_frequency=2).merges == [(b"\xff", b"\xfe")]
 
 
 def test_special_tokens_take_no_part() -> None:
@@ -108,11 +140,51 @@ def test_the_order_of_documents_does_not_matter(corpus: list[str]) -> None:
     assert train(shuffled, 500).fingerprint == train(corpus, 500).fingerprint
 
 
+def test_progress_of_texts() -> None:
+    calls: list[tuple[str, int, int | None]] = []
+    texts = [f"é{n}" for n in range(1000)]
+    train(texts, 500, on_progress=lambda *call: calls.append(call))
+    total = sum(len(text.encode()) for text in texts)
+    assert [call for call in calls if call[0] == "read"][-1] == ("read", total, None)
+    merges = [call for call in calls if call[0] == "merge"]
+    assert merges == [("merge", done, 244) for done in (64, 128, 192, 244)]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_progress_of_files(path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    path.write_bytes(b"some words " * 1000)
+    monkeypatch.setattr(read_chunks, "__defaults__", (1000,))
+    for source, total in [(path, 11_000), ([path, path], 22_000), (iter([path]), None)]:
+        calls: list[tuple[str, int, int | None]] = []
+        train(source, 260, threads=threads, on_progress=lambda *call: calls.append(call))  # noqa: B023
+        read = [call for call in calls if call[0] == "read"]
+        assert len(read) >= 10
+        assert read == sorted(read)
+        assert read[-1] == ("read", total or 11_000, total)
+        assert all(call[2] == total for call in read)
+        assert calls[-1] == ("merge", 4, 4)
+
+
 def test_stops_when_no_pairs_are_left() -> None:
-    calls: list[tuple[int, int]] = []
+    calls: list[tuple[str, int, int | None]] = []
     tokenizer = train([], 1000, on_progress=lambda *call: calls.append(call))
     assert tokenizer.vocab_size == 256
-    assert calls == [(0, 744)]
+    assert calls == [("merge", 0, 744)]
+
+
+@pytest.mark.parametrize("stage", ["read", "merge"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interrupt_leaves_nothing_behind(stage: str, threads: int) -> None:
+    before = threading.active_count()
+
+    def interrupt(name: str, done: int, total: int | None) -> None:
+        if name == stage:
+            raise KeyboardInterrupt
+
+    endless = (f"text {n} of many " * 100 for n in iter(int, 1))
+    with pytest.raises(KeyboardInterrupt):
+        train(endless if stage == "read" else ["text"], 300, threads=threads, on_progress=interrupt)
+    assert threading.active_count() == before
 
 
 def test_a_special_token_of_one_byte_is_that_byte() -> None:
@@ -139,21 +211,46 @@ def test_special_tokens_that_cannot_be_saved_are_refused_before_any_work(path: P
         train_bpe(path, 300, ["<|x|>", "é"])
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_bad_text(path: Path, threads: int) -> None:
+    with pytest.raises(ValueError, match=r"text 1 has a lone surrogate, U\+D800, at index 2"):
+        train(["a", "bc\ud800"], 300, threads=threads)
+    path.write_bytes(b"text \xff")
+    with pytest.raises(ValueError, match=r"corpus\.txt: not UTF-8 at byte 5"):
+        train(path, 300, threads=threads)
+    path.write_bytes("some text é ".encode() * 200_000 + b"\xe4\xb8")
+    with pytest.raises(ValueError, match=r"corpus\.txt: not UTF-8 at byte 2600000"):
+        train(path, 300, threads=threads)
+
+
 def test_bad_input(path: Path) -> None:
     with pytest.raises(ValueError, match=r"vocab_size=257 must be at least 258, for the 256 bytes"):
         train([], 257, SPECIALS)
-    with pytest.raises(TypeError, match="not one string"):
-        train("some text", 300)
-    with pytest.raises(ValueError, match=r"text 1 has a lone surrogate, U\+D800, at index 2"):
-        train(["a", "bc\ud800"], 300)
-    path.write_bytes(b"text \xff")
-    with pytest.raises(ValueError, match=r"corpus\.txt: not UTF-8 at byte 5"):
-        train_bpe(path, 300)
+    with pytest.raises(ValueError, match="min_frequency=0 must be at least 1"):
+        train([], 300, min_frequency=0)
+    with pytest.raises(ValueError, match="threads=0 must be at least 1"):
+        train([], 300, threads=0)
+    for none in ("none.txt", path.parent / "none.txt", [path.parent / "none.txt"]):
+        with pytest.raises(FileNotFoundError):
+            train(none, 300)
     with pytest.raises(FileNotFoundError):
         train_bpe(path.parent / "none.txt", 300)
+    some: Any = (b"text", 7)
+    for source in some:
+        with pytest.raises(TypeError, match="source must be a path, or an iterable of texts or pa"):
+            train(source, 300)
+    wrong: Any = ["text", 7]
+    with pytest.raises(TypeError, match=r"source\[1\]=7 must be a text .* or a path .*, not int"):
+        train(wrong, 300)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=30)
+def test_the_most_merges() -> None:
+    with pytest.raises(ValueError, match="and at most 1114112"):
+        train([], 1114113)
+    assert trainer.MAX_MERGES + 256 == 1114112
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=20)
 @given(st.lists(st.text(), max_size=5), st.integers(256, 300))
 def test_any_text_trains_and_comes_back(texts: list[str], vocab_size: int) -> None:
     tokenizer = bpe_tok.train(texts, vocab_size)
