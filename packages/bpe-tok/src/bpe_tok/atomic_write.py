@@ -1,7 +1,6 @@
 """Writing a file so that a crash leaves the old one or the new one, never a part."""
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +28,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Yields:
         The open file, under a temporary name beside.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
         with temporary.open("xb") as file:
             yield file

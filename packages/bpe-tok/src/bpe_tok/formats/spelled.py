@@ -43,12 +43,15 @@ def split_merges(text: str) -> SpelledMerges | None:
     """
     if not text:
         return SpelledMerges(text, [], [])
-    words = text.replace("\n", " \n ").split(" ")
+    spaced = text.replace("\n", " \n ")
+    words = spaced.split(" ")
     lefts, rights, ends = words[0::3], words[1::3], words[2::3]
-    fits = len(lefts) == len(rights) == len(ends) + 1 and ends.count("\n") == len(ends)
-    # Two spaces have nothing between, and a line without one has its end in place of a token.
-    if not fits or any(wrong in part for wrong in ("", "\n") for part in (lefts, rights)):
+    fits = len(lefts) == len(rights) == len(ends) + 1
+    # If every third word is a line end and these are all, then each line has two words.
+    if not fits or not ends.count("\n") == len(ends) == text.count("\n"):
         return None
+    if "  " in spaced or spaced[0] == " " or spaced[-1] == " ":
+        return None  # a word is empty
     return SpelledMerges(text, lefts, rights)
 
 
