@@ -14,7 +14,7 @@ alone comes to in the end: of all the ways to cut w in two, one at most ever mer
 
 from itertools import pairwise
 
-from bpe_tok._engine import implementation
+from bpe_tok import _engine
 from bpe_tok.formats.parts import MergeIds, Parts
 
 _NEVER = 1 << 62
@@ -126,7 +126,7 @@ def _cut_token(parts: Parts, *, allow_three: bool) -> str | None:
         for token_id, token in enumerate(parts.tokens)
         if token is not None and (token_id not in special or len(token) == 1)
     ]
-    encoder = implementation.Encoder(parts.tokens, merges, False, "gpt2", [])
+    encoder = _engine.implementation.Encoder(parts.tokens, merges, False, "gpt2", [])
     pieces = [_as_text(parts.tokens[token_id]) for token_id in ids]
     if encoder.encode_pieces(pieces) == ids:
         return None
