@@ -107,7 +107,7 @@ class Segmenter:
 
         >>> segmenter = Segmenter(Pretokenizer("gpt2"), [b"<|end|>"])
         >>> list(segmenter.segments([b"a few wo", b"rds.<|e", b"nd|>more"]))
-        [b'a few', b' words', b'.<|end|>more']
+        [b'a', b' few', b' words', b'.<|end|>more']
         """
         held = bytearray()
         searched = walked = 0

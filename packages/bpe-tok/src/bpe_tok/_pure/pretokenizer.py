@@ -86,7 +86,7 @@ class Pretokenizer:
     >>> Pretokenizer("gpt2").split("We'll see:  24 of\n them")
     ['We', "'ll", ' see', ':', ' ', ' 24', ' of', '\n', ' them']
     >>> Pretokenizer("o200k").split("HTTPServer's 2024")
-    ['HTTPServer', "'s", ' ', '202', '4']
+    ["HTTPServer's", ' ', '202', '4']
     """
 
     def __init__(self, pattern: str) -> None:
