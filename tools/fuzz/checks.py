@@ -100,9 +100,12 @@ def train(random: Random, engines: Engines) -> None:
     modules = (engines.core, engines.pure)
     core, pure = (module.PretokenCounter(pattern, specials) for module in modules)
     for _ in range(random.randrange(6)):
-        if random.random() < 0.3:  # few letters: many equal counts
+        kind = random.random()
+        if kind < 0.3:  # few letters: many equal counts
             letters = random.choice((b"ab", b"ab ", b"a", b"abc \xc3\xa9"))
             text = bytes(random.choice(letters) for _ in range(random.randrange(300)))
+        elif kind < 0.35:  # more than the tables hold at first
+            text = inputs.text(random, specials, 20_000)
         else:
             text = inputs.some_text(random, specials)
         fresh = [module.PretokenCounter(pattern, specials) for module in modules]
@@ -139,6 +142,23 @@ def counts_of(counter: Any, text: bytes) -> Any:
     counts = counter.counts()
     counter.learner(1)
     return counts
+
+
+def large(random: Random, engines: Engines) -> None:
+    """Encode more long pretokens than the caches hold, by a vocab that has single bytes alone."""
+    byte_ids = list(range(256))
+    random.shuffle(byte_ids)
+    tokens = sorted((bytes([byte]) for byte in range(256)), key=lambda token: byte_ids[token[0]])
+    pattern = random.choice(inputs.PATTERNS)
+    core = engines.core.Encoder(tokens, ([], [], []), False, pattern, [])
+    letters = bytes(random.choice(b"abcdefghijklmnopqrstuvwxyz") for _ in range(2_000_000))
+    for length in (random.randrange(8, 16), random.randrange(16, 40), random.randrange(100, 257)):
+        words = [letters[i : i + length] for i in range(0, len(letters), length)]
+        text = b" ".join(words * 3)
+        engines.say("pattern, length, text", (pattern, length, text))
+        packed = core.encode_packed(text, None, 2)
+        if memoryview(packed).cast("H").tolist() != list(text.translate(bytes(byte_ids))):
+            raise MismatchError(f"large text, words of {length} bytes")
 
 
 def threads(random: Random, engines: Engines, most: int = 4) -> None:

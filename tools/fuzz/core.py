@@ -157,6 +157,7 @@ def run_cases(arguments: argparse.Namespace) -> int:
         checks.train: 5,
         checks.decode: 2,
         checks.threads: 1,
+        checks.large: 0.05,
         hostile.construct: 4,
         hostile.tokenizer: 4,
         hostile.files: 2,
