@@ -3,8 +3,7 @@
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from bpe_tok.segments import Segmenter
 from bpe_tok.special import check_encodable
@@ -20,12 +19,11 @@ _PART_CHARS = 1 << 20
 class Part(Protocol):
     """A part of a corpus."""
 
-    def count(self, counter: Any) -> int:
+    def count_with(self, counter: Any) -> int:
         """Have a `PretokenCounter` count this part; return its length in bytes."""
 
 
-@dataclass(frozen=True)
-class FilePart:
+class FilePart(NamedTuple):
     """A part of a file.
 
     Attributes:
@@ -38,15 +36,14 @@ class FilePart:
     offset: int
     data: bytes
 
-    def count(self, counter: Any) -> int:
+    def count_with(self, counter: Any) -> int:
         """Count the part; it must be UTF-8."""
         check_utf8(self.data, self.name, self.offset)
         counter.add(self.data)
         return len(self.data)
 
 
-@dataclass(frozen=True)
-class Texts:
+class Texts(NamedTuple):
     """Some texts.
 
     Attributes:
@@ -57,7 +54,7 @@ class Texts:
     first: int
     texts: list[str | bytes]
 
-    def count(self, counter: Any) -> int:
+    def count_with(self, counter: Any) -> int:
         """Count the texts; strings must not have lone surrogates."""
         num_bytes = 0
         for place, text in enumerate(self.texts, self.first):

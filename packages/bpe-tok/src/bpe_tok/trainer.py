@@ -166,7 +166,7 @@ def _count(
     def count(part: Part) -> int:
         counter = free.get()
         try:
-            return part.count(counter)
+            return part.count_with(counter)
         finally:
             free.put(counter)
 
