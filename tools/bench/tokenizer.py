@@ -287,10 +287,11 @@ tokenizer.train([PATH], tokenizers.trainers.BpeTrainer(
     vocab_size=SIZE, show_progress=False, initial_alphabet=alphabet))
 """,
 }
+# Not resource's maximum, which a process begins with that of the one it was forked from.
 REPORT = """
-import resource
-used = resource.getrusage(resource.RUSAGE_SELF)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+import re, time
+status = open("/proc/self/status").read()
+print(time.process_time(), int(re.search(r"VmHWM:\\s*(\\d+)", status)[1]) / 1024)
 """
 
 
