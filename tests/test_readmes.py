@@ -35,7 +35,9 @@ def test_examples_print_what_they_say(tmp_path: Path, name: str, code: str, outp
 
 
 @pytest.mark.parametrize(
-    "readme", [*READMES, ROOT / "docs" / "bpe.md"], ids=lambda path: f"{path.parent.name}-{path.stem}"
+    "readme",
+    [*READMES, ROOT / "docs" / "bpe.md"],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
 )
 def test_sessions_answer_what_they_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, readme: Path

@@ -15,16 +15,12 @@ compared before anything is timed. What the sides return is dropped at once: a k
 by Python's garbage collector, alike for all sides.
 """
 
-import os
-
-THREADS = {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
-os.environ.update(THREADS)
-
 import argparse
 import gzip
 import importlib.metadata
 import importlib.util
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -33,9 +29,13 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import bpe_tok
+
+# The peers read these when they are imported, which is later.
+os.environ.update(RAYON_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1")
 
 ROOT = Path(__file__).parents[2]
 PARTS = ["arrays", "lists", "threads", "training", "start", "pure", "worst"]
@@ -63,7 +63,9 @@ def measure(title: str, megabytes: float, rounds: int, sides: dict[str, Callable
     print(f"{title}, {megabytes:.1f} MB")
     for name, seconds in medians.items():
         speed = megabytes / seconds
-        print(f"  {name:24} {seconds:7.3f} s {speed:7.1f} MB/s   x {seconds / ours:5.2f}", flush=True)
+        print(
+            f"  {name:24} {seconds:7.3f} s {speed:7.1f} MB/s   x {seconds / ours:5.2f}", flush=True
+        )
 
 
 def installed(name: str) -> bool:
@@ -122,7 +124,7 @@ def documents(text: str, seed: int = 0) -> list[str]:
     cuts = [0]
     while cuts[-1] < len(text):
         cuts.append(cuts[-1] + rng.randrange(1000, 4000))
-    return [text[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(cuts)]
 
 
 # ---------------------------------------------------------------------------------------- the sides
@@ -143,23 +145,23 @@ class Peers:
         """Make ours."""
         return bpe_tok.Tokenizer.from_files(*self.files, special_tokens=["<|endoftext|>"])
 
-    def gigatoken(self):  # noqa: ANN201 - its type may not be installed
+    def gigatoken(self):
         """Make gigatoken's."""
         import gigatoken
 
         return gigatoken.Tokenizer.from_json(self.json.read_text(encoding="utf-8"))
 
-    def fastokens(self):  # noqa: ANN201
+    def fastokens(self):
         """Make fastokens'."""
         import fastokens
 
         return fastokens.Tokenizer.from_file(str(self.json))
 
-    def tiktoken(self):  # noqa: ANN201
+    def tiktoken(self):
         """Make tiktoken's."""
         return self.ours().to_tiktoken()
 
-    def hugging_face(self):  # noqa: ANN201
+    def hugging_face(self):
         """Make Hugging Face's."""
         import tokenizers
 
@@ -231,7 +233,12 @@ def bench_lists(peers: Peers, texts: dict[str, str], rounds: int) -> None:
 
                 run()
                 sides[side] = lambda run=run: run
-            measure(f"lists, {name}, {kind}", sum(map(len, map(str.encode, strings))) / 1e6, rounds, sides)  # noqa: E501
+            measure(
+                f"lists, {name}, {kind}",
+                sum(map(len, map(str.encode, strings))) / 1e6,
+                rounds,
+                sides,
+            )
 
 
 def bench_threads(peers: Peers, texts: dict[str, str], rounds: int) -> None:
@@ -311,7 +318,9 @@ def bench_training(texts: dict[str, str], rounds: int, pure: bool) -> None:
     base = texts.get("prose", texts["code"])
     names = ["bpe-tok, pure Python"] if pure else ["bpe-tok"]
     if not pure:
-        names += [name for name in ("gigabpe", "gigatoken", "rustbpe", "tokenizers") if installed(name)]  # noqa: E501
+        names += [
+            name for name in ("gigabpe", "gigatoken", "rustbpe", "tokenizers") if installed(name)
+        ]
     sizes = [10_000] if pure else [10_000, 32_000]
     corpora = {"20 MB of prose": base.encode()[:20_000_000]}
     if not pure:
@@ -333,7 +342,9 @@ def bench_training(texts: dict[str, str], rounds: int, pure: bool) -> None:
                 for name, values in results.items():
                     seconds = statistics.median(value for value, _ in values)
                     memory = statistics.median(value for _, value in values)
-                    line = f"  {name:24} {seconds:7.2f} s {memory:7.0f} MiB   x {seconds / ours:5.2f}"
+                    line = (
+                        f"  {name:24} {seconds:7.2f} s {memory:7.0f} MiB   x {seconds / ours:5.2f}"
+                    )
                     print(line, flush=True)
 
 
