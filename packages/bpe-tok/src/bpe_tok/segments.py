@@ -40,8 +40,8 @@ def even_chunks(pieces: Iterable[str | bytes], chunk_chars: int = CHUNK_CHARS) -
     for piece in pieces:
         if type(piece) is not kind:
             kind = _kind_of(piece, kind)
-        for start in range(0, len(piece), chunk_chars):
-            part = piece[start : start + chunk_chars]
+        short = len(piece) <= chunk_chars
+        for part in (piece,) if short else _cut(piece, chunk_chars):
             waiting.append(part)
             waiting_chars += len(part)
             if waiting_chars >= chunk_chars:
@@ -49,8 +49,12 @@ def even_chunks(pieces: Iterable[str | bytes], chunk_chars: int = CHUNK_CHARS) -
                 done_chars += waiting_chars
                 waiting.clear()
                 waiting_chars = 0
-    if waiting:
+    if waiting_chars:
         yield _joined(waiting, done_chars)
+
+
+def _cut(piece: str | bytes, chars: int) -> Iterator[str | bytes]:
+    return (piece[start : start + chars] for start in range(0, len(piece), chars))
 
 
 def _kind_of(piece: str | bytes, kind: type | None) -> type:

@@ -55,6 +55,8 @@ class SpecialTokens:
         >>> SpecialTokens(["<|a|>", "<|b|>"]).flags(["<|a|>"], "all")
         (b'\x01\x00', b'\x00\x01')
         """
+        if allowed_special == "all" and not disallowed_special:
+            return None, None
         allowed = self._chosen(allowed_special, "allowed_special")
         if isinstance(disallowed_special, str) and disallowed_special == "all":
             disallowed = {token for token in self.tokens if token not in allowed}

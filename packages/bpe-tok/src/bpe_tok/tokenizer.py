@@ -7,6 +7,7 @@ import warnings
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
+from itertools import chain
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -538,18 +539,18 @@ class Tokenizer:
         if isinstance(texts, (str, bytes)):
             raise TypeError("texts must be an iterable of strings, not one string; use encode")
         allowed, refused = self._specials.flags(allowed_special, disallowed_special)
-        return self._encode_chunks(even_chunks(texts), allowed, refused)
+        return chain.from_iterable(self._encode_chunks(even_chunks(texts), allowed, refused))
 
     def _encode_chunks(
         self, chunks: Iterable[bytes], allowed: bytes | None, refused: bytes | None
-    ) -> Iterator[int]:
+    ) -> Iterator[list[int]]:
         done_chars = 0
         for segment in self._segments(chunks, allowed):
             if refused is not None:
                 text = segment.decode("utf-8", "surrogateescape")
                 self._refuse(text, refused, first_index=done_chars)
                 done_chars += len(text)
-            yield from self._encode(segment, allowed)
+            yield self._encode(segment, allowed)
 
     def encode_file(
         self,
