@@ -169,8 +169,9 @@ def _merge_ids(
         left_ids = list(map(ids.__getitem__, lefts))
         right_ids = list(map(ids.__getitem__, rights))
         wholes = _run_of_ids(ids, merges) if in_order else None
-        if wholes is None:
-            wholes = list(map(ids.__getitem__, map(add, lefts, rights)))
+        if wholes is not None:
+            return left_ids, right_ids, wholes
+        wholes = list(map(ids.__getitem__, map(add, lefts, rights)))
     except KeyError:
         _explain_missing(ids, merges, vocab_name, merge_name)
         raise
