@@ -1,5 +1,6 @@
 """What engines are for: each check makes inputs and compares what the two give."""
 
+import sys
 import threading
 from collections.abc import Callable
 from random import Random
@@ -7,6 +8,9 @@ from typing import Any
 
 import inputs
 from engines import Engines, MismatchError, as_str, brief, outcome
+
+# Turns random bytes into letters.
+LETTERS = (b"abcdefghijklmnopqrstuvwxyz" * 10)[:256]
 
 
 def encode(random: Random, engines: Engines) -> None:
@@ -112,12 +116,12 @@ def train(random: Random, engines: Engines) -> None:
         engines.same_on_text("counts of", counts_of, fresh[0], fresh[1], text)
         form = (as_str(text) if random.random() < 0.5 else None) or text
         way = random.choice(("add", "add", "merge", "add_pieces"))
+        pieces = some_pieces(random, text)
         for counter, other in zip((core, pure), fresh, strict=True):
             if way == "add":
                 counter.add(form)
             elif way == "add_pieces":
-                piece = text.decode(errors="surrogateescape")
-                counter.add_pieces([piece[:7] or "a", piece[7:20] or "b", "the", " the"])
+                counter.add_pieces(pieces)
             else:
                 other.add(form)
                 counter.merge(other)
@@ -136,6 +140,18 @@ def train(random: Random, engines: Engines) -> None:
     engines.same("counts after learner", lambda one: one.counts(), core, pure)
 
 
+def some_pieces(random: Random, text: bytes) -> list[str]:
+    """Return pretokens; now and then so many that training takes more than one round."""
+    whole = text.decode(errors="surrogateescape")
+    pieces = [whole[:7] or "a", whole[7:20] or "b", "the", " the"]
+    if random.random() < 0.2:
+        for _ in range(random.choice((100, 1000))):
+            length = random.choice((1, 2, 5, 15, 16, 30))
+            word = "".join(random.choice("abcdeé") for _ in range(length))
+            pieces += [word] * random.choice((1, 1, 2, 30, 1000))
+    return pieces
+
+
 def counts_of(counter: Any, text: bytes) -> Any:
     """Return the counts of one text, and leave the counter empty."""
     counter.add(text)
@@ -145,19 +161,20 @@ def counts_of(counter: Any, text: bytes) -> Any:
 
 
 def large(random: Random, engines: Engines) -> None:
-    """Encode more long pretokens than the caches hold, by a vocab that has single bytes alone."""
+    """Encode more different pretokens than the caches hold, by a vocab of single bytes alone."""
     byte_ids = list(range(256))
     random.shuffle(byte_ids)
     tokens = sorted((bytes([byte]) for byte in range(256)), key=lambda token: byte_ids[token[0]])
     pattern = random.choice(inputs.PATTERNS)
     core = engines.core.Encoder(tokens, ([], [], []), False, pattern, [])
-    letters = bytes(random.choice(b"abcdefghijklmnopqrstuvwxyz") for _ in range(2_000_000))
-    for length in (random.randrange(8, 16), random.randrange(16, 40), random.randrange(100, 257)):
+    for length, megabytes in ((random.randrange(3, 16), 1), (random.randrange(250, 257), 12)):
+        letters = random.randbytes(megabytes << 20).translate(LETTERS)
         words = [letters[i : i + length] for i in range(0, len(letters), length)]
-        text = b" ".join(words * 3)
+        text = b" ".join([*words, *words[:1000]])
         engines.say("pattern, length, text", (pattern, length, text))
-        packed = core.encode_packed(text, None, 2)
-        if memoryview(packed).cast("H").tolist() != list(text.translate(bytes(byte_ids))):
+        expected = bytearray(2 * len(text))
+        expected[sys.byteorder == "big" :: 2] = text.translate(bytes(byte_ids))
+        if core.encode_packed(text, None, 2) != expected:
             raise MismatchError(f"large text, words of {length} bytes")
 
 
