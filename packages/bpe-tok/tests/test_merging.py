@@ -28,7 +28,9 @@ def test_both_ways_to_merge_are_the_definition(
     ids: list[int], merges: list[tuple[int, int, int]]
 ) -> None:
     expected = naive(list(ids), merges)
-    ranks = {(left, right): rank for rank, (left, right, _) in enumerate(merges)}
+    ranks: list[dict[int, int]] = [{} for _ in range(34)]
+    for rank, (left, right, _) in enumerate(merges):
+        ranks[left][right] = rank
     wholes = [whole for _, _, whole in merges]
     short, long = list(ids), list(ids)
     merge_short(short, ranks, wholes)

@@ -48,14 +48,16 @@ class Encoder:
             if len(token) == 1:
                 self._byte_ids[token[0]] = token_id
         ordinary = _ordinary_ids(self._tokens, specials, merges[2] if merges else ())
-        self._ranks: dict[tuple[int, int], int]
+        self._ranks: list[dict[int, int]] = [{} for _ in tokens]
         self._wholes: Sequence[int]
         if merges is None:
-            self._ranks = _ranks_by_id(ordinary)
+            for left, right, whole in _merges_by_rule(ordinary):
+                self._ranks[left][right] = whole
             self._wholes = range(len(tokens))
         else:
             lefts, rights, self._wholes = merges
-            self._ranks = {pair: rank for rank, pair in enumerate(zip(lefts, rights, strict=True))}
+            for rank, (left, right) in enumerate(zip(lefts, rights, strict=True)):
+                self._ranks[left][right] = rank
         self._whole_pretokens = ordinary if ignore_merges or merges is None else {}
         self._ids_of = PretokenIds(self._ids_of_pretoken).__getitem__
 
@@ -146,11 +148,10 @@ def _ordinary_ids(
     return {token: token_id for token_id, token in tokens.items() if token_id not in special_ids}
 
 
-def _ranks_by_id(ordinary: dict[bytes, int]) -> dict[tuple[int, int], int]:
-    """Return the pairs that merge under tiktoken's rule, each with the id of what it becomes."""
-    return {
-        (ordinary[token[:cut]], ordinary[token[cut:]]): whole
-        for token, whole in ordinary.items()
-        for cut in range(1, len(token))
-        if token[:cut] in ordinary and token[cut:] in ordinary
-    }
+def _merges_by_rule(ordinary: dict[bytes, int]) -> Iterator[tuple[int, int, int]]:
+    """Yield left part, right part and whole of all pairs that merge under tiktoken's rule."""
+    for token, whole in ordinary.items():
+        for cut in range(1, len(token)):
+            left, right = ordinary.get(token[:cut]), ordinary.get(token[cut:])
+            if left is not None and right is not None:
+                yield left, right, whole
