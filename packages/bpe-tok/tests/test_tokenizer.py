@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from bpe_tok import PATTERNS, Tokenizer, _engine
 from bpe_tok.segments import CHUNK_CHARS, even_chunks
+from bpe_tok.tokenizer import MAX_TOKENS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -352,6 +353,16 @@ def test_what_is_given_is_copied(trained: Tokenizer) -> None:
     merges.clear()
     assert tokenizer.vocab == trained.vocab
     assert tokenizer.merges == trained.merges
+
+
+def test_too_many_tokens_and_merges() -> None:
+    tokens = [*BYTES.values(), *[None] * (1 << 21)]
+    with pytest.raises(ValueError, match="vocab_size=2097408 must be at most 2097151"):
+        Tokenizer._from_ids(tokens, None, {})
+    assert Tokenizer._from_ids(tokens[:MAX_TOKENS], None, {}).encode("a") == [97]
+    many = range(1 << 22)
+    with pytest.raises(ValueError, match="merges has 4194304 pairs, which must be at most 4194302"):
+        Tokenizer._from_ids(tokens[:256], (many, many, many), {})
 
 
 def test_repr() -> None:

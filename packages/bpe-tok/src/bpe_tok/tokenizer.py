@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     import numpy
     import tiktoken
 
+MAX_TOKENS = (1 << 21) - 1
+MAX_MERGES = (1 << 22) - 2
+"""What the engine in C++ has room for, ten times the largest vocabs in use."""
+
 _PARALLEL_CHARS = 1 << 16
 
 
@@ -96,9 +100,11 @@ class Tokenizer:
     ) -> None:
         specials = SpecialTokens(special_tokens).tokens
         check_spelling(specials)
-        vocab = {token_id: vocab[token_id] for token_id in sorted(vocab)}
+        if not isinstance(vocab, Mapping):
+            raise TypeError(f"vocab must be a dict from id to bytes, not {type(vocab).__name__}")
         pairs = None if merges is None else pairs_of_bytes(merges)
         ids = token_ids(vocab)
+        vocab = {token_id: vocab[token_id] for token_id in sorted(vocab)}
         for token in specials:
             next_id = next(reversed(vocab)) + 1
             vocab[ids.setdefault(token.encode(), next_id)] = token.encode()
@@ -143,6 +149,12 @@ class Tokenizer:
         pattern: str,
         ignore_merges: bool,
     ) -> None:
+        if len(tokens) > MAX_TOKENS:
+            raise ValueError(f"vocab_size={len(tokens)} must be at most {MAX_TOKENS}")
+        if merges is not None and len(merges[0]) > MAX_MERGES:
+            raise ValueError(
+                f"merges has {len(merges[0])} pairs, which must be at most {MAX_MERGES}"
+            )
         by_id = sorted(special_tokens, key=special_tokens.__getitem__)
         self.special_tokens = {token: special_tokens[token] for token in by_id}
         self.ignore_merges = bool(ignore_merges) or merges is None
