@@ -8,11 +8,13 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -94,7 +96,16 @@ PyObject* guarded(Body body) noexcept {
 class WithoutGil {
  public:
   WithoutGil() : state_(PyEval_SaveThread()) {}
-  ~WithoutGil() { PyEval_RestoreThread(state_); }
+  ~WithoutGil() {
+    // Where the interpreter is going away, Python before 3.14 ends the thread by unwinding it,
+    // which must not pass through C++ nor release an object without the GIL. The thread sleeps
+    // until the process ends, as it does from 3.14 on.
+    try {
+      PyEval_RestoreThread(state_);
+    } catch (...) {
+      for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+    }
+  }
   WithoutGil(const WithoutGil&) = delete;
   WithoutGil& operator=(const WithoutGil&) = delete;
 
@@ -170,6 +181,7 @@ class Items {
  public:
   Items(PyObject* sequence, const char* what) : tuple_(PySequence_Tuple(sequence)) {
     if (!tuple_.get()) {
+      check(PyErr_ExceptionMatches(PyExc_TypeError));
       PyErr_Clear();
       PyErr_Format(PyExc_TypeError, "%s must be a list", what);
       throw PythonError();
@@ -257,6 +269,7 @@ std::vector<uint32_t> byte_ids_of(const TokenTable& tokens) {
 
 Merges listed_merges(const TokenTable& tokens, PyObject* merges) {
   PyObject *lefts_list, *rights_list, *wholes_list;
+  if (!PyTuple_Check(merges)) raise(PyExc_TypeError, "merges must be a tuple of three lists");
   check(PyArg_ParseTuple(merges, "OOO", &lefts_list, &rights_list, &wholes_list));
   const Items lefts(lefts_list, "merges"), rights(rights_list, "merges"),
       wholes(wholes_list, "merges");
@@ -319,6 +332,7 @@ AnyEncoder* make_encoder(PyObject* args) {
   std::vector<bool> is_special(token_objects.size());
   for (size_t i = 0; i < special_objects.size(); ++i) {
     PyObject *special, *id;
+    if (!PyTuple_Check(special_objects[i])) raise(PyExc_TypeError, "specials must be tuples");
     check(PyArg_ParseTuple(special_objects[i], "SO", &special, &id));
     const Text text = text_of(special);
     if (text.size == 0) raise(PyExc_ValueError, "a special token is empty");

@@ -3,7 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bpe_tok import Tokenizer
+from bpe_tok import Tokenizer, train
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +12,12 @@ from tiktoken.load import load_tiktoken_bpe  # noqa: E402
 
 BYTES = [bytes([byte]) for byte in range(256)]
 TEXTS = ["hi there<|x|> 123456  \n\n it's", "日本語 naïve ß\u00a0", "ababcab  ", "\r\n\t x  "]
+
+
+@pytest.fixture(scope="module")
+def trained(corpus: list[str], engine: str) -> Tokenizer:
+    # No special token is the start of another one, for tiktoken cannot have such.
+    return train(corpus, 1000, ["<|endoftext|>", "<|end|>", "<|pad 0|>", "été"])
 
 
 @pytest.fixture(scope="module")
@@ -233,3 +239,9 @@ def test_files_as_tiktoken_writes_them(tmp_path: Path) -> None:
     lines = [base64.b64encode(token) + b" %d" % n for n, token in enumerate([*BYTES, b"ab"])]
     path.write_bytes(b"\n".join(lines) + b"\n")
     assert Tokenizer.from_tiktoken(path, r"\w+").encode("abab b") == [256, 256, 32, 98]
+
+
+def test_special_tokens_that_start_others_are_refused() -> None:
+    tokenizer = Tokenizer({n: bytes([n]) for n in range(256)}, [], ["<|a|>", "<|b|>", "<|a|>x"])
+    with pytest.raises(ValueError, match=r"'<\|a\|>' is the start of '<\|a\|>x'"):
+        tokenizer.to_tiktoken()

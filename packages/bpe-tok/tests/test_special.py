@@ -68,3 +68,8 @@ def test_lone_surrogates_are_named() -> None:
     check_encodable(b"\xff", "text")
     with pytest.raises(ValueError, match=r"text has a lone surrogate, U\+D83D, at index 4"):
         check_encodable("any \ud83d", "text")
+
+
+def test_an_iterator_of_unknown_special_tokens_is_refused() -> None:
+    with pytest.raises(ValueError, match="'nope'"):
+        SpecialTokens(["<|a|>"]).flags(iter(["nope"]), ())

@@ -43,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 2 for a user's mistake, which is one line on standard error.
     """
+    for name in ("stdin", "stdout", "stderr"):
+        # A closed one is as good as an empty one.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: PTH123, SIM115
     parser = _parser()
     parsed = parser.parse_args(arguments)
     if parsed.command is None:
@@ -94,8 +98,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split()) or type(error).__name__
 
 

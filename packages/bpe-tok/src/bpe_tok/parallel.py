@@ -22,6 +22,8 @@ def thread_count(threads: int | None) -> int:
         ValueError: if it is less than 1.
     """
     if threads is not None:
+        if not isinstance(threads, int):
+            raise TypeError(f"threads={threads!r} must be an integer, or None for all CPUs")
         if threads < 1:
             raise ValueError(f"threads={threads} must be at least 1, or None for all CPUs")
         return threads

@@ -49,6 +49,8 @@ def pattern_name(pattern: str) -> str | None:
     >>> pattern_name(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
     'gpt2'
     """
+    if not isinstance(pattern, str):
+        raise TypeError(f"pattern={pattern!r} must be a string, a name or a regular expression")
     return pattern if pattern in PATTERNS else _NAMES.get(pattern)
 
 

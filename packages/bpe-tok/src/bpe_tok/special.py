@@ -74,7 +74,7 @@ class SpecialTokens:
         if isinstance(choice, (str, bytes)):
             raise TypeError(f'{name}={choice!r} must be "all" or a collection of special tokens')
         chosen = set(choice)
-        for token in choice:
+        for token in chosen:
             if token not in self.tokens:
                 has = ", ".join(map(repr, self.tokens[:8])) or "none"
                 more = f" and {len(self.tokens) - 8} more" if len(self.tokens) > 8 else ""

@@ -72,6 +72,9 @@ def train(
     """
     specials = SpecialTokens(special_tokens).tokens
     check_spelling(specials)
+    for name, number in (("vocab_size", vocab_size), ("min_frequency", min_frequency)):
+        if not isinstance(number, int):
+            raise TypeError(f"{name}={number!r} must be an integer")
     base = [bytes([byte]) for byte in range(256)]
     # A special token of one character may be a byte, which has its id already.
     base += [value for token in specials if len(value := token.encode()) > 1]
@@ -80,8 +83,8 @@ def train(
             f"vocab_size={vocab_size} must be at least {len(base)}, for the 256 bytes and "
             f"{len(base) - 256} special tokens, and at most {len(base) + MAX_MERGES}"
         )
-    if min_frequency < 1:
-        raise ValueError(f"min_frequency={min_frequency} must be at least 1")
+    if not 1 <= min_frequency < 1 << 64:
+        raise ValueError(f"min_frequency={min_frequency} must be at least 1 and less than 2**64")
     counter = _count(source, specials, pattern, thread_count(threads), on_progress)
     pairs = _learn(counter.learner(min_frequency), vocab_size - len(base), on_progress)
 

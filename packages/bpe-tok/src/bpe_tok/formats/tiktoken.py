@@ -5,7 +5,7 @@ import os
 from base64 import b64decode
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterable, Mapping
-from itertools import count
+from itertools import count, pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -209,6 +209,7 @@ def from_encoding(
         ) from None
     name = f"encoding {encoding.name!r}"
     check_bytes(ranks, name)
+    _check_prefixes(own_specials if special_tokens is None else special_tokens, name)
     return _to_parts(
         ranks,
         _without_rest(regex) if pattern is None else pattern,
@@ -232,6 +233,7 @@ def to_encoding(parts: Parts, name: str) -> "tiktoken.Encoding":
         ValueError: if tiktoken's rule would give other ids.
     """
     ranks = _ranks(parts, "a tiktoken Encoding")
+    _check_prefixes(parts.special_tokens, "this tokenizer")
     try:
         import tiktoken
     except ImportError as error:
@@ -240,6 +242,16 @@ def to_encoding(parts: Parts, name: str) -> "tiktoken.Encoding":
     return tiktoken.Encoding(
         name, pat_str=regex, mergeable_ranks=ranks, special_tokens=dict(parts.special_tokens)
     )
+
+
+def _check_prefixes(special_tokens: Iterable[str], name: str) -> None:
+    """Refuse special tokens of which tiktoken finds one or the other, in no stated order."""
+    for token, longer in pairwise(sorted(special_tokens)):
+        if longer.startswith(token):
+            raise ValueError(
+                f"{name}: special token {token!r} is the start of {longer!r}; where both fit "
+                "tiktoken takes either, and this package the longer"
+            )
 
 
 def write_tiktoken(path: str | os.PathLike[str], parts: Parts) -> None:
