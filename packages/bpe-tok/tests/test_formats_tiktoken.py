@@ -181,7 +181,7 @@ def test_line_ends_and_empty_lines(trained: Tokenizer, saved: Path) -> None:
 
 
 def test_the_pattern_must_be_given(saved: Path) -> None:
-    with pytest.raises(ValueError, match=r"some\.tiktoken: .* give pattern=, one of gpt2, cl100k"):
+    with pytest.raises(ValueError, match=r"some\.tiktoken: .* give a pattern, one of gpt2, cl100k"):
         Tokenizer.from_tiktoken(saved)
 
 

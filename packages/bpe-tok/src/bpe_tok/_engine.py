@@ -5,6 +5,7 @@ All else in this package takes `implementation` from here. The environment varia
 """
 
 import os
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ def choose(wanted: str) -> tuple[str, ModuleType]:
         raise ValueError(f"BPE_TOK_ENGINE={wanted!r} must be auto, core or pure")
     if wanted != "pure":
         try:
-            from bpe_tok import _core
+            _core = import_module("bpe_tok._core")
         except ImportError as error:
             if wanted == "core":
                 raise ImportError(

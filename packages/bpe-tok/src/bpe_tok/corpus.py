@@ -2,6 +2,7 @@
 
 import os
 import stat
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -83,7 +84,11 @@ def parts_of(source: Source, segmenter: Segmenter) -> Iterator[Part]:
         FileNotFoundError: if a file is not there.
     """
     if isinstance(source, (str, os.PathLike)):
-        yield from _parts_of_file(source, segmenter)
+        try:
+            yield from _parts_of_file(source, segmenter)
+        except (FileNotFoundError, IsADirectoryError) as error:
+            error.strerror = f"{error.strerror}; a string is the path of a file, [text] is a text"
+            raise
         return
     if isinstance(source, bytes) or not isinstance(source, Iterable):
         raise TypeError(
@@ -93,6 +98,8 @@ def parts_of(source: Source, segmenter: Segmenter) -> Iterator[Part]:
     first = num_chars = 0
     for place, item in enumerate(source):
         if isinstance(item, (str, bytes)):
+            if place == 0:
+                _warn_of_a_file_name(item)
             texts.append(item)
             num_chars += len(item)
         elif not isinstance(item, os.PathLike):
@@ -111,6 +118,15 @@ def parts_of(source: Source, segmenter: Segmenter) -> Iterator[Part]:
             first = place + 1
     if texts:
         yield Texts(first, texts)
+
+
+def _warn_of_a_file_name(text: str | bytes) -> None:
+    """Say that a text is a text, where it looks as if a file was meant."""
+    if isinstance(text, str) and text.strip() and len(text) < 256 and os.path.isfile(text):  # noqa: PTH113
+        warnings.warn(
+            f"the text {text!r} is the name of a file too; pathlib.Path({text!r}) would read it",
+            stacklevel=2,
+        )
 
 
 def _parts_of_file(path: str | os.PathLike[str], segmenter: Segmenter) -> Iterator[Part]:

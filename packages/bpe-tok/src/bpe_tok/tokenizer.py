@@ -101,7 +101,10 @@ class Tokenizer:
         specials = SpecialTokens(special_tokens).tokens
         check_spelling(specials)
         if not isinstance(vocab, Mapping):
-            raise TypeError(f"vocab must be a dict from id to bytes, not {type(vocab).__name__}")
+            raise TypeError(
+                f"vocab must be a dict from id to bytes, not {type(vocab).__name__}; "
+                "from_files and load read files"
+            )
         pairs = None if merges is None else pairs_of_bytes(merges)
         ids = token_ids(vocab)
         vocab = {token_id: vocab[token_id] for token_id in sorted(vocab)}

@@ -77,6 +77,11 @@ def parse_hugging_face(
             the name and the place.
     """
     content = expect(parse_json(text, name), dict, name)
+    if isinstance(content.get("model"), int):
+        raise ValueError(
+            f"{name}: this looks like GPT-2's vocab.json, not a tokenizer.json; "
+            "Tokenizer.from_files reads it with its merges.txt"
+        )
     model = expect(content.get("model"), dict, f"{name}, model")
     _check_model(model, f"{name}, model")
     _check_normalizer(content, name, drop_normalizer)

@@ -70,8 +70,8 @@ def read_tiktoken(
         pattern = known_pattern
     if pattern is None:
         raise ValueError(
-            f"{name}: such a file does not say which pattern cuts the text: give pattern=, one of "
-            f"{', '.join(PATTERNS)} or a regular expression"
+            f"{name}: such a file does not say which pattern cuts the text: give a pattern, one of "
+            f"{', '.join(PATTERNS)} or a regular expression, and the special tokens with their ids"
         )
     ranks = _parse(data, name)
     return _to_parts(
