@@ -205,11 +205,11 @@ def damaged(random: Random, good: Vocab) -> Vocab:
             (random.choice((b"", b"a", b"<x>", "x", b"\xff", None)), random.choice(odd))
         )
     elif what == 6:
-        specials += specials[:1] or [random.choice(((), (b"a",), (b"a", 0, 1)))]
+        specials += specials[:1] or [random.choice(((), (b"a",), (b"a", 0, 1), b"ab", "ab", None))]
     elif what == 7:
         pattern = random.choice(("", "GPT2", "gpt2\0", "\ud800", None, 5, "[a-z]+"))
     elif what == 8:
-        merges = random.choice((None, ([], [], []), ([], []), ()))
+        merges = random.choice((None, ([], [], []), ([], []), (), [[], [], []], 3, "abc"))
     elif what == 9:
         merges = random.choice((((1,), (2,), (3,)), ([1], [2]), (1, 2, 3), ([[]], [[]], [[]])))
     else:
