@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "compiler.hpp"
 #include "unicode_classes.hpp"
 
 namespace bpe_tok {
@@ -46,7 +47,7 @@ inline bool is_continuation(uint8_t byte) { return (byte & 0xC0) == 0x80; }
 
 // The character that starts at `p`, which is not ASCII. A byte that is not a part of well-formed
 // UTF-8 (RFC 3629) is a character by itself, of no class.
-inline Character multibyte_character(const uint8_t* p, const uint8_t* end) {
+BPE_TOK_INLINE Character multibyte_character(const uint8_t* p, const uint8_t* end) {
   const Character stray{1, kOther};
   const uint32_t lead = *p;
   const size_t left = static_cast<size_t>(end - p);
