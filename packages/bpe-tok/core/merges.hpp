@@ -39,7 +39,9 @@ class Merges {
 
     unsigned bits = 6;
     while ((size_t{1} << bits) < 2 * merges.size()) ++bits;
-    while (!fill_table(merges, bits)) ++bits;
+    const unsigned most_bits = bits + 4;
+    while (!fill_table(merges, bits))
+      if (++bits > most_bits) throw std::length_error("merges that no hash table can hold");
     for (const Merge& merge : merges) {
       if (rank(merge.left, merge.right) != merge.rank) continue;
       if (merge.rank >= wholes_.size()) wholes_.resize(merge.rank + 1);

@@ -150,8 +150,12 @@ def _ordinary_ids(
 
 def _merges_by_rule(ordinary: dict[bytes, int]) -> Iterator[tuple[int, int, int]]:
     """Yield left part, right part and whole of all pairs that merge under tiktoken's rule."""
+    # Tokens have few lengths, so most places to cut a long one need no look at its bytes.
+    lengths = set(map(len, ordinary))
     for token, whole in ordinary.items():
         for cut in range(1, len(token)):
+            if cut not in lengths or len(token) - cut not in lengths:
+                continue
             left, right = ordinary.get(token[:cut]), ordinary.get(token[cut:])
             if left is not None and right is not None:
                 yield left, right, whole

@@ -45,7 +45,7 @@ class PretokenCounter:
             pieces: the pretokens; bytes that are not UTF-8 are in them as lone surrogates, as
                 `checked_text` writes them.
         """
-        self._counts.update(pieces)
+        self._counts.update(filter(None, pieces))
 
     def merge(self, other: "PretokenCounter") -> None:
         """Add what another counter has counted, and leave that one empty."""
