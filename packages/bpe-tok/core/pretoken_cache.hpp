@@ -127,7 +127,7 @@ class PretokenCache {
 
  private:
   static constexpr unsigned kFirstBits = 10;           // 64 KiB each
-  static constexpr unsigned kMaxBits[2] = {16, 19};    // 4 MiB and 32 MiB
+  static constexpr unsigned kMaxBits[2] = {17, 19};    // 8 MiB and 32 MiB
   static constexpr unsigned kLongBits = 16;            // 4 MiB
   static constexpr size_t kMaxAway = size_t{1} << 24;  // ids
 
