@@ -371,7 +371,9 @@ import json, sys, time
 import bpe_tok
 assert bpe_tok.engine == "pure"
 gpt2, text = sys.argv[1], sys.stdin.read()
-tokenizer = bpe_tok.Tokenizer.from_files(gpt2 + "/gpt2_vocab.json", gpt2 + "/gpt2_merges.txt")
+tokenizer = bpe_tok.Tokenizer.from_files(
+    gpt2 + "/gpt2_vocab.json", gpt2 + "/gpt2_merges.txt", special_tokens=["<|endoftext|>"]
+)
 tiktoken = tokenizer.to_tiktoken()
 times = []
 for encode in (tokenizer.encode, tokenizer.encode, tiktoken.encode_ordinary):
