@@ -3,9 +3,9 @@
 from tlm_layers.activations import silu, softmax
 from tlm_layers.attention import MultiHeadSelfAttention, scaled_dot_product_attention
 from tlm_layers.block import TransformerBlock
-from tlm_layers.config import ModelConfig
+from tlm_layers.config import ModelConfig, default_d_ff
 from tlm_layers.embedding import Embedding
-from tlm_layers.feedforward import SwiGLU, default_d_ff
+from tlm_layers.feedforward import SwiGLU
 from tlm_layers.linear import Linear
 from tlm_layers.loss import cross_entropy
 from tlm_layers.model import TransformerLM

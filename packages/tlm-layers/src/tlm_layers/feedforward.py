@@ -4,25 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from tlm_layers.activations import silu
+from tlm_layers.config import default_d_ff
 from tlm_layers.linear import Linear
-
-
-def default_d_ff(d_model: int) -> int:
-    """The usual inner width of a SwiGLU: 8/3 of d_model, to the nearest multiple of 64.
-
-    With three matrices in place of two this keeps the parameters of the classic 4 · d_model.
-
-    Args:
-        d_model: width of the residual stream.
-
-    Returns:
-        The inner width, at least 64.
-
-    Example:
-        >>> default_d_ff(512)
-        1344
-    """
-    return max(64, 64 * round(8 * d_model / 3 / 64))
 
 
 class SwiGLU(nn.Module):

@@ -37,6 +37,7 @@ class TransformerLM(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        config = config.resolved()
         # One set of tables; each block holds the same module.
         rope = RotaryPositionalEmbedding(
             config.rope_theta, config.head_dim, config.context_length, device=device
