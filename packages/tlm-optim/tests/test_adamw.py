@@ -172,10 +172,11 @@ def test_half_types_stay_within_rounding_of_float64(dtype):
         exact.grad = ours.grad.double()
         optimizer.step()
         reference.step()
-    # 20 roundings of a weight of about 1, each of at most half an eps
-    tolerance = 10 * torch.finfo(dtype).eps
+    # one rounding of a weight of about 1, and a little of the rounding of what it takes away
+    tolerance = 0.6 * torch.finfo(dtype).eps
     torch.testing.assert_close(ours.double(), exact, rtol=0, atol=tolerance)
-    assert ours.dtype == optimizer.state[ours]["exp_avg"].dtype == dtype
+    assert ours.dtype == dtype
+    assert optimizer.state[ours]["exp_avg"].dtype == torch.float32
 
 
 def test_weights_of_two_types_in_one_group():
@@ -252,7 +253,7 @@ def test_sparse_gradient_is_refused_and_nothing_moves(groups):
     assert not optimizer.state
 
 
-@pytest.mark.parametrize("option", ["amsgrad", "maximize"])
+@pytest.mark.parametrize("option", ["amsgrad", "differentiable"])
 def test_a_state_with_an_option_that_is_not_here_is_refused(option):
     weight = nn.Parameter(torch.ones(2))
     theirs = torch.optim.AdamW([weight], **{option: True})
@@ -352,7 +353,7 @@ def test_complex_parameters_are_refused():
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"maximize": True}, "maximize=True: AdamW here has maximize=False only"),
+        ({"maximize": 1}, "maximize=1 must be True or False"),
         ({"amsgrad": True}, "amsgrad=True: AdamW here has amsgrad=False only"),
         ({"weight_decy": 0.1}, "weight_decy=0.1 is not an option of AdamW: it has lr, betas, eps"),
         ({"momentum": 0.9}, "momentum=0.9 is not an option of AdamW"),
@@ -387,7 +388,7 @@ def test_the_state_of_another_model_is_refused():
     small.grad = torch.ones(2, 3)
     optimizer = AdamW([small])
     optimizer.step()
-    message = "exp_avg of shape (2, 3) must have the shape (1000, 3) of its parameter"
+    message = "exp_avg of shape (2, 3) must have the shape (1000, 3), as its parameter is (1000, 3)"
     with pytest.raises(ValueError, match=re.escape(message)):
         AdamW([large]).load_state_dict(optimizer.state_dict())
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from tlm_optim.gradients import refuse_sparse
+from tlm_optim.layout import refuse_sparse
 
 
 def clip_grad_norm(
