@@ -1,13 +1,16 @@
 """Attention: the plain mathematical form, and the causal multi-head layer."""
 
 import math
+from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tlm_layers.activations import softmax
+from tlm_layers.full_attention import FullAttention
+from tlm_layers.kv_cache import Append, LayerCache
 from tlm_layers.linear import Linear
+from tlm_layers.norm import RMSNorm
 from tlm_layers.rope import RotaryPositionalEmbedding
 
 
@@ -52,22 +55,52 @@ def scaled_dot_product_attention(
     return (weights.masked_fill(~mask, 0.0) @ v).to(dtype)
 
 
-class MultiHeadSelfAttention(nn.Module):
-    """Causal self-attention in `num_heads` heads of width d_model / num_heads.
+class AttentionPattern(Protocol):
+    """How tokens see each other: what stands between the projections of a layer.
 
-    Each token sees itself and the tokens before it. Follows Vaswani et al. 2017,
-    https://arxiv.org/abs/1706.03762, section 3.2.2, through torch's fused kernel; equal to
-    `scaled_dot_product_attention` with a lower triangular mask.
+    `FullAttention`, `SlidingWindowAttention`, `StridedAttention` and `LinearAttention` are such.
+    """
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, documents: Tensor | None = None) -> Tensor:
+        """Attend within rows; see `FullAttention`."""
+
+    def new_cache(
+        self,
+        batch_size: int,
+        num_kv_heads: int,
+        capacity: int,
+        head_dim: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> LayerCache:
+        """What one layer keeps in generation."""
+
+    def extend(self, q: Tensor, k: Tensor, v: Tensor, append: Append) -> Tensor:
+        """Attend from new tokens to themselves and to those in a cache."""
+
+
+class MultiHeadSelfAttention(nn.Module):
+    """Causal self-attention in `num_heads` heads.
+
+    Follows Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2.2. With fewer heads
+    of keys and values than of queries, a group of neighbouring queries shares each (Ainslie et al.
+    2023, https://arxiv.org/abs/2305.13245).
 
     Args:
         d_model: width of the input and the output.
-        num_heads: number of heads; must divide `d_model`.
+        num_heads: heads of queries; must divide `d_model` unless `head_dim` is given.
         rope: turns queries and keys by their positions; None: no positions.
+        num_kv_heads: heads of keys and values; must divide `num_heads`; None: `num_heads`.
+        head_dim: width of a head; None: d_model / num_heads.
+        qk_norm: whether queries and keys pass an RMSNorm, head by head, before they are turned
+            (Dehghani et al. 2023, https://arxiv.org/abs/2302.05442).
+        eps: that of these norms.
+        pattern: which tokens a token sees, and how they are weighed.
         device: where the weights live.
         dtype: type of the weights.
 
     Raises:
-        ValueError: heads that do not divide `d_model`, or a `rope` of another width.
+        ValueError: heads that do not divide `d_model` or each other, or a `rope` of another width.
     """
 
     def __init__(
@@ -75,38 +108,59 @@ class MultiHeadSelfAttention(nn.Module):
         d_model: int,
         num_heads: int,
         rope: RotaryPositionalEmbedding | None = None,
+        *,
+        num_kv_heads: int | None = None,
+        head_dim: int | None = None,
+        qk_norm: bool = False,
+        eps: float = 1e-5,
+        pattern: AttentionPattern | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if num_heads < 1 or d_model % num_heads:
+        if num_heads < 1 or (head_dim is None and d_model % num_heads):
             raise ValueError(f"{d_model=} must be divisible by {num_heads=}")
-        head_dim = d_model // num_heads
+        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        if num_kv_heads < 1 or num_heads % num_kv_heads:
+            raise ValueError(f"{num_heads=} must be divisible by {num_kv_heads=}")
+        head_dim = d_model // num_heads if head_dim is None else head_dim
         if rope is not None and rope.d_k != head_dim:
-            raise ValueError(f"rope.d_k={rope.d_k} must be d_model / num_heads = {head_dim}")
+            raise ValueError(f"rope.d_k={rope.d_k} must be {head_dim=}")
         self.num_heads = num_heads
+        self.num_kv_heads = num_kv_heads
+        self.head_dim = head_dim
         self.rope = rope
-        self.q_proj = Linear(d_model, d_model, device=device, dtype=dtype)
-        self.k_proj = Linear(d_model, d_model, device=device, dtype=dtype)
-        self.v_proj = Linear(d_model, d_model, device=device, dtype=dtype)
-        self.output_proj = Linear(d_model, d_model, device=device, dtype=dtype)
+        self.pattern = FullAttention() if pattern is None else pattern
+        d_q, d_kv = num_heads * head_dim, num_kv_heads * head_dim
+        self.q_proj = Linear(d_model, d_q, device=device, dtype=dtype)
+        self.k_proj = Linear(d_model, d_kv, device=device, dtype=dtype)
+        self.v_proj = Linear(d_model, d_kv, device=device, dtype=dtype)
+        self.output_proj = Linear(d_q, d_model, device=device, dtype=dtype)
+        self.q_norm = RMSNorm(head_dim, eps, device=device, dtype=dtype) if qk_norm else None
+        self.k_norm = RMSNorm(head_dim, eps, device=device, dtype=dtype) if qk_norm else None
 
     def reset_parameters(self) -> None:
         """Draw the weights afresh, and fill the table of `rope`."""
-        self.q_proj.reset_parameters()
-        self.k_proj.reset_parameters()
-        self.v_proj.reset_parameters()
-        self.output_proj.reset_parameters()
-        if self.rope is not None:
-            self.rope.reset_parameters()
+        for part in self.children():
+            part.reset_parameters()  # type: ignore[operator]
 
-    def forward(self, x: Tensor, token_positions: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        token_positions: Tensor | None = None,
+        documents: Tensor | None = None,
+        append: Append | None = None,
+    ) -> Tensor:
         """Attend.
 
         Args:
             x: activations, (..., seq, d_model).
-            token_positions: int32 or int64, (..., seq), for RoPE; None: 0, 1, …, seq − 1. The
-                mask follows the order of the tokens, not their positions.
+            token_positions: int32 or int64, (..., seq), for RoPE; None: 0, 1, …, seq − 1. Who sees
+                whom follows the order of the tokens, not their positions.
+            documents: int, (..., seq), from `document_runs`: no token sees another document; None:
+                each row is one document.
+            append: a cache from `pattern.new_cache` and what `x` appends to it; not together with
+                `documents`.
 
         Returns:
             Activations, (..., seq, d_model).
@@ -114,9 +168,14 @@ class MultiHeadSelfAttention(nn.Module):
         Raises:
             ValueError: positions for a layer without RoPE.
         """
-        q = self._split(self.q_proj(x))
-        k = self._split(self.k_proj(x))
-        v = self._split(self.v_proj(x))
+        # (..., seq, heads · head_dim) -> (..., seq, heads, head_dim)
+        q = self.q_proj(x).unflatten(-1, (self.num_heads, self.head_dim))
+        k = self.k_proj(x).unflatten(-1, (self.num_kv_heads, self.head_dim))
+        v = self.v_proj(x).unflatten(-1, (self.num_kv_heads, self.head_dim))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        # (..., seq, heads, head_dim) -> (..., heads, seq, head_dim)
+        q, k, v = q.transpose(-3, -2), k.transpose(-3, -2), v.transpose(-3, -2)
         if self.rope is not None:
             if token_positions is not None:
                 token_positions = token_positions.unsqueeze(-2)  # one axis for all heads
@@ -124,12 +183,14 @@ class MultiHeadSelfAttention(nn.Module):
             k = self.rope(k, token_positions)
         elif token_positions is not None:
             raise ValueError("token_positions have no use without rope: give rope, or leave them")
-        heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        # (..., num_heads, seq, head_dim) -> (..., seq, d_model)
+        if append is None:
+            heads = self.pattern(q, k, v, documents)
+        else:
+            heads = self.pattern.extend(q, k, v, append)
+        # (..., num_heads, seq, head_dim) -> (..., seq, num_heads · head_dim)
         out: Tensor = self.output_proj(heads.transpose(-3, -2).flatten(-2))
         return out
 
-    def _split(self, x: Tensor) -> Tensor:
-        # (..., seq, d_model) -> (..., num_heads, seq, head_dim)
-        head_dim = x.shape[-1] // self.num_heads
-        return x.view(*x.shape[:-1], self.num_heads, head_dim).transpose(-3, -2)
+    def extra_repr(self) -> str:
+        """The heads and who sees whom, for `print(model)`."""
+        return f"num_heads={self.num_heads}, num_kv_heads={self.num_kv_heads}, {self.pattern}"

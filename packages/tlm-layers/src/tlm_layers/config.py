@@ -124,7 +124,7 @@ class ModelConfig:
     https://arxiv.org/abs/1608.05859)."""
 
     logit_soft_cap: float | None = None
-    """Logits are bent into (−cap, cap) by cap · tanh(logits / cap) (Gemma Team 2024,
+    """Logits are bent into (-cap, cap) by cap · tanh(logits / cap) (Gemma Team 2024,
     https://arxiv.org/abs/2408.00118). None: they are not."""
 
     z_loss: float = 0.0

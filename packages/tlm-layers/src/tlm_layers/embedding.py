@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tlm_layers.initialize import truncated_normal_
+
 
 class Embedding(nn.Module):
     """A table with one vector for each token id.
@@ -39,7 +41,7 @@ class Embedding(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the table afresh."""
-        nn.init.trunc_normal_(self.weight, std=1.0, a=-3.0, b=3.0)
+        truncated_normal_(self.weight, std=1.0)
 
     def forward(self, token_ids: Tensor) -> Tensor:
         """Look vectors up.

@@ -1,10 +1,13 @@
 """The position-wise feed-forward."""
 
+from collections.abc import Callable
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tlm_layers.activations import silu
-from tlm_layers.config import default_d_ff
+from tlm_layers.config import FeedForwardKind, default_d_ff
 from tlm_layers.linear import Linear
 
 
@@ -51,3 +54,98 @@ class SwiGLU(nn.Module):
         """
         out: Tensor = self.w2(silu(self.w1(x)) * self.w3(x))
         return out
+
+
+def relu2(x: Tensor) -> Tensor:
+    """The squared ReLU: max(x, 0)², element by element.
+
+    Follows So et al. 2021, https://arxiv.org/abs/2109.08668.
+
+    Args:
+        x: any real values, any shape.
+
+    Returns:
+        Values of the shape and type of `x`.
+
+    Example:
+        >>> relu2(torch.tensor([-2.0, 0.0, 3.0]))
+        tensor([0., 0., 9.])
+    """
+    return F.relu(x).square()
+
+
+class FeedForward(nn.Module):
+    """Plain feed-forward: W2 activation(W1 x).
+
+    Follows Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.3, without biases.
+
+    Args:
+        d_model: width of the input and the output.
+        d_ff: inner width; None: `default_d_ff(d_model, "gelu")`, at which it has as many parameters
+            as a `SwiGLU`.
+        activation: a function of the inner activations, element by element.
+        device: where the weights live.
+        dtype: type of the weights.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        d_ff: int | None = None,
+        activation: Callable[[Tensor], Tensor] = F.gelu,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if d_ff is None:
+            d_ff = default_d_ff(d_model, "gelu")
+        self.activation = activation
+        self.w1 = Linear(d_model, d_ff, device=device, dtype=dtype)
+        self.w2 = Linear(d_ff, d_model, device=device, dtype=dtype)
+
+    def reset_parameters(self) -> None:
+        """Draw the weights afresh."""
+        self.w1.reset_parameters()
+        self.w2.reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map each position by itself.
+
+        Args:
+            x: activations, (..., d_model).
+
+        Returns:
+            Activations, (..., d_model).
+        """
+        out: Tensor = self.w2(self.activation(self.w1(x)))
+        return out
+
+    def extra_repr(self) -> str:
+        """The activation, for `print(model)`."""
+        return f"activation={self.activation.__name__}"
+
+
+def make_feed_forward(
+    kind: FeedForwardKind,
+    d_model: int,
+    d_ff: int | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> SwiGLU | FeedForward:
+    """The feed-forward of a kind.
+
+    Args:
+        kind: swiglu, silu, gelu or relu2.
+        d_model: width of the input and the output.
+        d_ff: inner width; None: `default_d_ff(d_model, kind)`.
+        device: where the weights live.
+        dtype: type of the weights.
+    """
+    if kind == "swiglu":
+        return SwiGLU(d_model, d_ff, device=device, dtype=dtype)
+    activations: dict[str, Callable[[Tensor], Tensor]] = {
+        "silu": silu,
+        "gelu": F.gelu,
+        "relu2": relu2,
+    }
+    return FeedForward(d_model, d_ff, activations[kind], device=device, dtype=dtype)

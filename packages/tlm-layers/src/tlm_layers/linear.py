@@ -3,7 +3,10 @@
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from tlm_layers.initialize import truncated_normal_
 
 
 class Linear(nn.Module):
@@ -42,7 +45,7 @@ class Linear(nn.Module):
     def reset_parameters(self) -> None:
         """Draw the weight afresh."""
         std = math.sqrt(2 / (self.in_features + self.out_features))
-        nn.init.trunc_normal_(self.weight, std=std, a=-3 * std, b=3 * std)
+        truncated_normal_(self.weight, std)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the last axis.
@@ -53,7 +56,7 @@ class Linear(nn.Module):
         Returns:
             Activations, (..., out_features).
         """
-        return x @ self.weight.T
+        return F.linear(x, self.weight)
 
     def extra_repr(self) -> str:
         """The widths, for `print(model)`."""

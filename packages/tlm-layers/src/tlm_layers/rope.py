@@ -1,10 +1,65 @@
 """Rotary position embedding."""
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Llama3Scaling:
+    """Slower rotations for a context longer than that of training, as Llama 3.1 has them.
+
+    A pair that makes fewer than `low_freq_factor` turns over the original context is slowed
+    `factor` times, one that makes more than `high_freq_factor` keeps its speed, and between them
+    the two are mixed in proportion. Follows Dubey et al. 2024, https://arxiv.org/abs/2407.21783,
+    section 3.4.3, with the constants of its published models.
+
+    Raises:
+        ValueError: a value that is not positive, or a low factor that is not below the high one.
+    """
+
+    factor: float = 8.0
+    """How many times slower the slowest pairs turn."""
+
+    low_freq_factor: float = 1.0
+    """Turns over the original context below which a pair is slowed in full."""
+
+    high_freq_factor: float = 4.0
+    """Turns over the original context above which a pair is left alone."""
+
+    original_context: int = 8192
+    """The context of the training before the scaling, in tokens."""
+
+    def __post_init__(self) -> None:
+        """Refuse constants that mean nothing."""
+        if not (self.factor > 0 and self.original_context > 0):
+            raise ValueError(
+                f"factor={self.factor} and original_context={self.original_context} must both be "
+                f"positive"
+            )
+        if not 0 < self.low_freq_factor < self.high_freq_factor:
+            raise ValueError(
+                f"low_freq_factor={self.low_freq_factor} must lie between 0 and "
+                f"high_freq_factor={self.high_freq_factor}"
+            )
+
+    def __call__(self, frequencies: Tensor) -> Tensor:
+        """Scale.
+
+        Args:
+            frequencies: radians a token, (d_k / 2,).
+
+        Returns:
+            Radians a token, (d_k / 2,).
+        """
+        turns = self.original_context * frequencies / (2 * math.pi)
+        low, high = self.low_freq_factor, self.high_freq_factor
+        kept = ((turns - low) / (high - low)).clamp(0, 1)  # 0: slowed in full, 1: left alone
+        return frequencies * (kept + (1 - kept) / self.factor)
 
 
 class RotaryPositionalEmbedding(nn.Module):
@@ -24,6 +79,7 @@ class RotaryPositionalEmbedding(nn.Module):
         d_k: width of a query or key; even.
         max_seq_len: number of positions in the table.
         device: where the table lives.
+        scaling: changes the speeds, for long contexts; None: as above.
 
     Raises:
         ValueError: a value that is not positive, or an odd `d_k`.
@@ -37,6 +93,7 @@ class RotaryPositionalEmbedding(nn.Module):
         d_k: int,
         max_seq_len: int,
         device: torch.device | str | None = None,
+        scaling: Llama3Scaling | None = None,
     ) -> None:
         super().__init__()
         if not theta > 0 or max_seq_len < 1:
@@ -46,6 +103,7 @@ class RotaryPositionalEmbedding(nn.Module):
         self.theta = theta
         self.d_k = d_k
         self.max_seq_len = max_seq_len
+        self.scaling = scaling
         self.register_buffer("table", self._table_on(device), persistent=False)
 
     def reset_parameters(self) -> None:
@@ -64,7 +122,10 @@ class RotaryPositionalEmbedding(nn.Module):
     def _table_on(self, device: torch.device | str | None) -> Tensor:
         positions = torch.arange(self.max_seq_len, device=device, dtype=torch.float32)
         exponents = torch.arange(0, self.d_k, 2, device=device, dtype=torch.float32) / self.d_k
-        angles = torch.outer(positions, self.theta**-exponents)
+        frequencies = self.theta**-exponents
+        if self.scaling is not None:
+            frequencies = self.scaling(frequencies)
+        angles = torch.outer(positions, frequencies)
         # (max_seq_len, d_k / 2, 2) -> (max_seq_len, d_k): cos and sin alternate
         return torch.stack((angles.cos(), angles.sin()), dim=-1).flatten(-2)
 
@@ -118,7 +179,8 @@ class RotaryPositionalEmbedding(nn.Module):
 
     def extra_repr(self) -> str:
         """The constants, for `print(model)`."""
-        return f"theta={self.theta}, d_k={self.d_k}, max_seq_len={self.max_seq_len}"
+        scaling = f", scaling={self.scaling}" if self.scaling else ""
+        return f"theta={self.theta}, d_k={self.d_k}, max_seq_len={self.max_seq_len}{scaling}"
 
 
 def _turn(x: Tensor, turns: Tensor) -> Tensor:

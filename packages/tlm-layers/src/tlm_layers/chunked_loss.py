@@ -1,0 +1,108 @@
+"""Cross-entropy and its gradients from hidden states, a chunk of positions at a time."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class LossOptions(NamedTuple):
+    """What the loss is, beside its tensors; see `tlm_layers.linear_cross_entropy`."""
+
+    ignore_index: int
+    z_loss: float
+    logit_soft_cap: float | None
+    chunk_tokens: int
+    dtype: torch.dtype
+    """Type of the matrix products; all between them is in float32 at least."""
+    needs_gradients: bool
+
+
+class ChunkedCrossEntropy(torch.autograd.Function):
+    """The mean loss; its gradients are made in the forward pass, while the logits are at hand.
+
+    With p = softmax(logits) and n counted targets, the gradient by a position's logits is
+    (p · (1 + 2 · z_loss · log Z) − onehot(target)) / n, times 1 − tanh² where they are capped.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, options: LossOptions
+    ) -> Tensor:
+        with torch.autocast(hidden.device.type, enabled=False):
+            sums = _Sums(hidden, weight, targets, options)
+            for start in range(0, len(hidden), options.chunk_tokens):
+                sums.add(slice(start, start + options.chunk_tokens))
+        count = (targets != options.ignore_index).sum()
+        if options.needs_gradients:
+            gradients = (sums.grad_hidden.div_(count), sums.grad_weight.div_(count))
+            ctx.save_for_backward(*gradients)
+        return sums.loss / count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        grad_hidden, grad_weight = ctx.saved_tensors
+        if grad.device.type == "cpu" and grad == 1:  # on a GPU, to ask is to wait
+            return grad_hidden, grad_weight, None, None
+        return grad_hidden * grad, grad_weight * grad, None, None
+
+
+class _Sums:
+    """The loss and the gradients, summed over chunks."""
+
+    def __init__(
+        self, hidden: Tensor, weight: Tensor, targets: Tensor, options: LossOptions
+    ) -> None:
+        self.options = options
+        self.hidden, self.weight = hidden.to(options.dtype), weight.to(options.dtype)
+        self.targets = targets
+        self.wide = torch.promote_types(options.dtype, torch.float32)
+        self.loss = torch.zeros((), dtype=self.wide, device=hidden.device)
+        # Where every target counts, a pass over the logits is spared; on a GPU, to ask is to wait.
+        self.all_count = hidden.device.type == "cpu" and not (targets == options.ignore_index).any()
+        shape = (min(options.chunk_tokens, len(hidden)), len(weight))
+        self.logits = torch.empty(shape, dtype=options.dtype, device=hidden.device)
+        self.log_probs = torch.empty(shape, dtype=self.wide, device=hidden.device)
+        if options.needs_gradients:
+            self.grad_hidden = torch.empty_like(hidden)
+            self.grad_weight = torch.zeros_like(weight, dtype=self.wide)
+
+    def add(self, chunk: slice) -> None:
+        """Add the loss of some positions, and their gradients."""
+        options = self.options
+        hidden, targets = self.hidden[chunk], self.targets[chunk].unsqueeze(-1)
+        counted = (targets != options.ignore_index).to(self.wide)
+        targets = targets.where(counted > 0, 0)
+        logits = torch.mm(hidden, self.weight.T, out=self.logits[: len(hidden)])
+        log_probs = self.log_probs[: len(hidden)]
+        if options.logit_soft_cap is not None:
+            logits.div_(options.logit_soft_cap).tanh_()
+            wide = logits.to(self.wide) * options.logit_soft_cap
+        else:
+            wide = logits.to(self.wide)
+        torch.log_softmax(wide, -1, out=log_probs)
+        surprise = -log_probs.gather(1, targets)
+        log_z = wide.gather(1, targets) + surprise
+        self.loss += (counted * (surprise + options.z_loss * log_z.square())).sum()
+        if not options.needs_gradients:
+            return
+        grad_logits = log_probs.exp_()
+        if options.z_loss or not self.all_count:
+            grad_logits.mul_(counted * (1 + 2 * options.z_loss * log_z))
+        grad_logits.scatter_add_(1, targets, -counted)
+        if options.logit_soft_cap is not None:
+            grad_logits.mul_(1 - logits.to(self.wide).square_())
+        self._add_gradients(chunk, grad_logits.to(options.dtype))
+
+    def _add_gradients(self, chunk: slice, grad_logits: Tensor) -> None:
+        hidden, grad_hidden = self.hidden[chunk], self.grad_hidden[chunk]
+        if grad_hidden.dtype == grad_logits.dtype:
+            torch.mm(grad_logits, self.weight, out=grad_hidden)
+        else:
+            grad_hidden.copy_(grad_logits @ self.weight)
+        if self.wide == grad_logits.dtype:
+            self.grad_weight.addmm_(grad_logits.T, hidden)
+        else:  # sums over chunks would lose too much in half precision
+            self.grad_weight += grad_logits.T @ hidden
