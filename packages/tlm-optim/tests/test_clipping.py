@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tlm_optim import clip_grad_norm
+from tlm_optim import clip_grad_norm, grad_norm
 from torch import nn
 
 
@@ -90,3 +90,45 @@ def test_sparse_gradient_is_refused_and_nothing_changes():
     with pytest.raises(TypeError, match=message):
         clip_grad_norm([dense, table.weight], 0.1)
     assert torch.equal(dense.grad, torch.ones(2))
+
+
+def test_error_if_nonfinite_raises_before_anything_changes():
+    parameters = parameters_with_gradients([(3,), (4,)], 0, 1.0)
+    parameters[0].grad[1] = float("inf")
+    before = parameters[1].grad.clone()
+    with pytest.raises(RuntimeError, match="the norm of the gradients is inf, which cannot be"):
+        clip_grad_norm(parameters, 0.1, error_if_nonfinite=True)
+    assert torch.equal(parameters[1].grad, before)
+    parameters[0].grad[1] = 1.0
+    clip_grad_norm(parameters, 0.1, error_if_nonfinite=True)
+    torch.testing.assert_close(grad_norm(parameters), torch.tensor(0.1))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_norm_of_half_types_is_a_float32(dtype):
+    parameter = nn.Parameter(torch.zeros(1000, dtype=dtype))
+    parameter.grad = torch.full((1000,), 300.0, dtype=dtype)  # its square is above float16's range
+    norm = clip_grad_norm([parameter], 1.0)
+    assert norm.dtype == torch.float32
+    torch.testing.assert_close(norm.item(), 300 * 1000**0.5)
+    assert parameter.grad.dtype == dtype
+    torch.testing.assert_close(parameter.grad.float().norm().item(), 1.0, rtol=1e-2, atol=0)
+
+
+def test_gradients_of_several_types():
+    parameters = parameters_with_gradients([(3,), (4,)], 0, 1.0)
+    parameters.append(nn.Parameter(torch.zeros(2, dtype=torch.float64)))
+    parameters[-1].grad = torch.tensor([3.0, 4.0], dtype=torch.float64)
+    expected = torch.cat([parameter.grad.double() for parameter in parameters]).norm()
+    torch.testing.assert_close(clip_grad_norm(parameters, 0.5).double(), expected)
+    joint = torch.cat([parameter.grad.double() for parameter in parameters]).norm()
+    torch.testing.assert_close(joint.item(), 0.5, rtol=1e-4, atol=0)
+
+
+def test_grad_norm_changes_nothing():
+    parameters = parameters_with_gradients([(3, 4), (2,)], 0, 1.0)
+    before = [parameter.grad.clone() for parameter in parameters]
+    expected = torch.nn.utils.get_total_norm(before)
+    torch.testing.assert_close(grad_norm(iter(parameters)), expected)
+    assert all(torch.equal(p.grad, grad) for p, grad in zip(parameters, before, strict=True))
+    assert grad_norm([]).item() == 0.0

@@ -108,7 +108,7 @@ class Adafactor(CheckedOptimizer):
 def _normalized(grad: Tensor, state: State, group: Group) -> Tensor:
     eps = group["eps"][0]
     eps = torch.finfo(grad.dtype).eps if eps is None else eps
-    newest = state["step"] ** group["beta2_decay"]
+    newest = state["step"].to(grad.dtype) ** group["beta2_decay"]
     if grad.ndim < 2:
         variance = state["variance"].lerp_(grad.square(), newest)
     else:
