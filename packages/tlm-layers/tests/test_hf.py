@@ -353,7 +353,7 @@ def test_missing_keys_mean_what_they_mean_to_transformers(name):
             "max_position_embeddings",
         )
     }
-    sizes["num_attention_heads"] = 32
+    sizes |= {"num_attention_heads": 32, "hidden_size": 256}
     config = config_from_hf({"model_type": theirs.model_type, **sizes})
     full = theirs(**sizes)
     assert config.num_kv_heads == full.num_key_value_heads
