@@ -117,8 +117,14 @@ def run_multihead_self_attention_with_rope(
 
 
 def run_transformer_block(d_model, num_heads, d_ff, max_seq_len, theta, weights, in_features):
-    rope = _rope(d_model, num_heads, theta, max_seq_len)
-    return _with(TransformerBlock(d_model, num_heads, d_ff, rope), weights)(in_features)
+    config = ModelConfig(
+        context_length=max_seq_len,
+        d_model=d_model,
+        num_heads=num_heads,
+        d_ff=d_ff,
+        rope_theta=theta,
+    )
+    return _with(TransformerBlock(config), weights)(in_features)
 
 
 def run_transformer_lm(
