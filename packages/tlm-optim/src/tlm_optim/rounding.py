@@ -9,6 +9,7 @@ together have twice the digits, for two bytes more a weight; a weight that is ch
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
 from tlm_optim.layout import local
 
@@ -32,6 +33,8 @@ def widened(weights: list[Tensor], states: list[dict[str, Tensor]]) -> list[Tens
     return wide
 
 
+# Fused code of torch.compile would leave the rounding out, and with it the difference.
+@_disable_dynamo
 def round_back(weights: list[Tensor], states: list[dict[str, Tensor]], wide: list[Tensor]) -> None:
     """Write float32 weights back, and keep what the rounding takes away.
 
