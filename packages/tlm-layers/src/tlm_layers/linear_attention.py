@@ -156,7 +156,8 @@ def _attend(
     mixed = ((q @ k.mT) * within) @ v + reached @ sums
     # The padding goes before the division, for it has no weights to divide by.
     mixed = join(mixed.flatten(-5, -4), seq)
-    return mixed[..., :-1] / mixed[..., -1:].clamp(min=torch.finfo(mixed.dtype).tiny)
+    # A feature that is not zero is eps / 2 at least: 1 + expm1(x) has no smaller step.
+    return mixed[..., :-1] / mixed[..., -1:].clamp(min=(torch.finfo(mixed.dtype).eps / 2) ** 2)
 
 
 def _with_ones(v: Tensor) -> Tensor:
