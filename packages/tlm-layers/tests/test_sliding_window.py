@@ -71,7 +71,7 @@ def test_time_and_memory_grow_with_seq_times_window(record_allocations, packed):
         q, k, v = torch.randn(3, 1, 2, seq, 8)
         documents = document_runs(torch.arange(seq) // 100)[None] if packed else None
         q.requires_grad_()
-        # The plain form holds scores, where the fused kernels hold less, and its products are counted.
+        # The plain form holds more than the fused kernels, and its products are counted.
         with (
             sdpa_kernel(SDPBackend.MATH),
             FlopCounterMode(display=False) as flops,

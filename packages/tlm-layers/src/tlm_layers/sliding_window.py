@@ -84,10 +84,8 @@ class SlidingWindowAttention:
             cache.append(k, v, span)
             k, v = (x[:, :, : span.end].to(q.dtype) for x in (cache.keys, cache.values))
             return fused_attention(q, k, v)
-        if max(span.starts) == 0:  # padding stands behind all tokens, and none of them sees it
-            out = self(q, k, v)
-        else:
-            out = self._extend(q, k, v, cache, append)
+        is_first = max(span.starts) == 0  # padding stands behind all tokens: none of them sees it
+        out = self(q, k, v) if is_first else self._extend(q, k, v, cache, append)
         cache.append(k, v, span)
         return out
 
