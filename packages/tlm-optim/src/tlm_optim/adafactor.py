@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from tlm_optim.checked import CheckedOptimizer, Group, State
+from tlm_optim.layout import cut_as, local, replicated, spread_as
 from tlm_optim.settings import (
     AT_LEAST_ONE,
     EPS_OR_NONE_AND_EPS,
@@ -62,6 +63,7 @@ class Adafactor(CheckedOptimizer):
         "maximize": TRUE_OR_FALSE,
     }
     _elementwise: ClassVar = False
+    _factors: ClassVar = frozenset({"row_var", "col_var"})
 
     def __init__(
         self,
@@ -110,19 +112,20 @@ def _normalized(grad: Tensor, state: State, group: Group) -> Tensor:
     eps = torch.finfo(grad.dtype).eps if eps is None else eps
     newest = state["step"].to(grad.dtype) ** group["beta2_decay"]
     if grad.ndim < 2:
-        variance = state["variance"].lerp_(grad.square(), newest)
+        variance = state["variance"].lerp_(grad.square(), newest).clone()
     else:
         row_var = state["row_var"].lerp_(_mean_square(grad, -1), newest)
         col_var = state["col_var"].lerp_(_mean_square(grad, -2), newest)
-        variance = row_var * col_var / row_var.mean(dim=-2, keepdim=True).clamp(min=eps)
-    return variance.clamp(min=eps * eps).rsqrt_().mul_(grad)
+        mean = row_var.mean(dim=-2, keepdim=True).clamp(min=eps)
+        variance = cut_as(grad, row_var / mean) * cut_as(grad, col_var)
+    return spread_as(grad, variance.clamp_(min=eps * eps).rsqrt_()).mul_(grad)
 
 
 def _mean_square(grad: Tensor, dim: int) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(grad, dim=dim, keepdim=True)
+    norm: Tensor = replicated(torch.linalg.vector_norm(grad, dim=dim, keepdim=True))
     return norm.square_().div_(grad.shape[dim])
 
 
 def _rms(tensor: Tensor) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(tensor)
+    norm: Tensor = local(replicated(torch.linalg.vector_norm(tensor)))
     return norm / math.sqrt(max(tensor.numel(), 1))

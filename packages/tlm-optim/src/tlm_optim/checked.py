@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo
 
-from tlm_optim.layout import check_parameter, laid_out_as, local, refuse_sparse
+from tlm_optim.layout import check_parameter, laid_out_as, local, refuse_sparse, replicated
 from tlm_optim.loading import ExactLoading
 from tlm_optim.rounding import ROUNDED_OFF, round_back, wide_dtype, widened
 from tlm_optim.settings import Rule, check_settings
@@ -48,6 +48,8 @@ class CheckedOptimizer(ExactLoading):
     _fixed: ClassVar[Mapping[str, Any]] = {"differentiable": False}
     # Whether every element goes its own way, so that the shards of a DTensor can be taken apart.
     _elementwise: ClassVar[bool] = True
+    # States that stand for rows or columns, and that every process holds whole.
+    _factors: ClassVar[frozenset[str]] = frozenset()
 
     def _state_shapes(self, parameter: Tensor, group: Group) -> dict[str, tuple[int, ...]]:
         """Return the name and shape of each state of a parameter; `step` is the count of steps."""
@@ -149,9 +151,9 @@ class CheckedOptimizer(ExactLoading):
             if name == "step":
                 if name not in state:
                     state[name] = torch.zeros((), dtype=torch.float32, device=parameter.device)
-            elif shape != parameter.shape:
+            elif name in self._factors:
                 if name not in state:
-                    state[name] = parameter.new_zeros(shape, dtype=wide)
+                    state[name] = replicated(parameter.new_zeros(shape, dtype=wide))
             elif name in state:
                 state[name] = laid_out_as(parameter, state[name].to(wide), type(self).__name__)
             else:

@@ -86,8 +86,7 @@ def laid_out_as(parameter: Tensor, tensor: Tensor, taker: str) -> Tensor:
     Raises:
         ValueError: the parameter has gaps or overlaps in memory.
     """
-    if is_distributed(parameter) and is_distributed(tensor):
-        tensor = tensor.redistribute(placements=parameter.placements)
+    tensor = spread_as(parameter, tensor)
     if local(tensor).stride() == local(parameter).stride():
         return tensor
     check_parameter(parameter, taker)
@@ -120,3 +119,32 @@ def scattered_as(pattern: Tensor, whole: Tensor) -> Tensor:
         return whole
     replicated = type(pattern).from_local(whole, pattern.device_mesh, run_check=False)
     return local(replicated.redistribute(placements=pattern.placements))
+
+
+def replicated(tensor: Tensor) -> Tensor:
+    """Return a `DTensor` of which every process holds the whole, and any other tensor as it is."""
+    if not is_distributed(tensor):
+        return tensor
+    from torch.distributed.tensor import Replicate
+
+    return tensor.redistribute(placements=[Replicate()] * tensor.device_mesh.ndim)
+
+
+def spread_as(pattern: Tensor, tensor: Tensor) -> Tensor:
+    """Spread a `DTensor` over processes as a pattern is; return any other tensor as it is."""
+    if is_distributed(pattern) and is_distributed(tensor):
+        return tensor.redistribute(placements=pattern.placements)
+    return tensor
+
+
+def cut_as(pattern: Tensor, factor: Tensor) -> Tensor:
+    """Spread a replicated factor as a pattern is, on the axes on which it is not of length 1."""
+    if not is_distributed(factor) or not is_distributed(pattern):
+        return factor
+    from torch.distributed.tensor import Replicate, Shard
+
+    placements = [
+        p if isinstance(p, Shard) and factor.shape[p.dim] > 1 else Replicate()
+        for p in pattern.placements
+    ]
+    return factor.redistribute(placements=placements)
