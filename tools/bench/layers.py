@@ -1,91 +1,379 @@
-"""A training step of tlm-layers and tlm-optim beside Hugging Face's Llama, in one process.
+"""tlm-layers and tlm-optim beside litgpt, nanoGPT and Hugging Face's Llama, in one process.
 
-    hatch run python tools/bench/layers.py [--threads 2] [--rounds 15] [--vocab-size 4096]
+    hatch run bench-layers:python tools/bench/layers.py [train memory generate loss]
+        [--sizes small medium] [--precisions float32 bf16] [--nanogpt FOLDER] [--compile]
+        [--threads 2] [--rounds 9]
 
-Both models have the same shape: 4 layers, d_model 256, 8 heads, batch 8 x 256, float32. A step is
-forward, backward, clipping and AdamW (Hugging Face's with torch's fused one). Figures are medians
-of wall time, sides interleaved.
+Models of one shape: small (4 layers, d_model 256) and medium (8, 512), 8 heads, vocabulary 10,000,
+context 256, batch 8; bf16 is autocast over float32 weights, on all sides. The sides take turns;
+figures are medians of wall time.
+
+- train: forward, backward, clipping and AdamW (the peers' is torch's fused one).
+- memory: the peak resident memory of a process that trains, less that before the model is made.
+- generate: 128 tokens from a prompt of 16, batch 1, top-p 0.95, each side with its own cache.
+- loss: peak memory of the loss alone at a vocabulary of 50,257, chunked and plain.
+
+nanoGPT is on no registry: give the folder of a clone. A peer that is not installed is left out.
 """
 
 import argparse
+import contextlib
+import importlib.util
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-import transformers
-from tlm_layers import ModelConfig, TransformerLM, cross_entropy
+import torch.nn.functional as F
+from tlm_layers import ModelConfig, TransformerLM, cross_entropy, linear_cross_entropy
 from tlm_optim import AdamW, clip_grad_norm, param_groups
 
-Step = Callable[[torch.Tensor], None]
+SIZES = {"small": (4, 256), "medium": (8, 512)}
+VOCAB_SIZE, CONTEXT, BATCH, HEADS = 10_000, 256, 8, 8
+PARTS = ("train", "memory", "generate", "loss")
 
 
-def our_step(config: ModelConfig) -> Step:
-    """Make a training step of ours."""
+@dataclass
+class Side:
+    """One library's model: its loss, and the ways to train it and to write with it."""
+
+    name: str
+    model: torch.nn.Module
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    optimizer: torch.optim.Optimizer
+    clip: Callable[[], torch.Tensor]
+    write: Callable[[torch.Tensor, int], int] | None
+    """Generate a number of tokens after a prompt, and return how many came."""
+
+
+def config_of(size: str) -> ModelConfig:
+    """The shape of a size."""
+    num_layers, d_model = SIZES[size]
+    return ModelConfig(
+        vocab_size=VOCAB_SIZE,
+        context_length=CONTEXT,
+        d_model=d_model,
+        num_layers=num_layers,
+        num_heads=HEADS,
+    ).resolved()
+
+
+def tlm(size: str) -> Side:
+    """Ours."""
+    config = config_of(size)
     model = TransformerLM(config)
-    optimizer = AdamW(param_groups(model, 0.1))
 
-    def step(ids: torch.Tensor) -> None:
-        cross_entropy(model(ids[:, :-1]), ids[:, 1:]).backward()
-        clip_grad_norm(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+    def write(prompt: torch.Tensor, count: int) -> int:
+        from tlm_train import generate
 
-    return step
+        options = {"context_length": CONTEXT, "max_tokens": count, "top_p": 0.95}
+        return len(list(generate(model, prompt.tolist(), **options)))
+
+    return Side(
+        "tlm",
+        model,
+        lambda x, y: model.loss(x, y),
+        AdamW(param_groups(model, 0.1)),
+        lambda: clip_grad_norm(model.parameters(), 1.0),
+        write if importlib.util.find_spec("tlm_train") else None,
+    )
 
 
-def hf_step(config: ModelConfig, d_ff: int) -> Step:
-    """Make a training step of Hugging Face's Llama of the same shape."""
+def theirs(name: str, model: torch.nn.Module, loss, write) -> Side:
+    """A peer: its model, with torch's fused AdamW and torch's clipping."""
+    return Side(
+        name,
+        model,
+        loss,
+        torch.optim.AdamW(model.parameters(), weight_decay=0.1, fused=True),
+        lambda: torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0),
+        write,
+    )
+
+
+def hugging_face(size: str) -> Side:
+    """Hugging Face's Llama."""
+    import transformers
+
+    config = config_of(size)
     model = transformers.LlamaForCausalLM(
         transformers.LlamaConfig(
-            vocab_size=config.vocab_size,
+            vocab_size=VOCAB_SIZE,
             hidden_size=config.d_model,
-            intermediate_size=d_ff,
+            intermediate_size=config.d_ff,
             num_hidden_layers=config.num_layers,
-            num_attention_heads=config.num_heads,
-            max_position_embeddings=config.context_length,
+            num_attention_heads=HEADS,
+            max_position_embeddings=CONTEXT,
+            bos_token_id=None,
+            eos_token_id=None,
+            pad_token_id=None,
         )
     )
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.1, fused=True)
 
-    def step(ids: torch.Tensor) -> None:
-        logits = model(ids[:, :-1], use_cache=False).logits
-        torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+    def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        logits = model(x, use_cache=False).logits
+        return F.cross_entropy(logits.float().flatten(0, 1), y.flatten())
 
-    return step
+    def write(prompt: torch.Tensor, count: int) -> int:
+        options = {"do_sample": True, "top_p": 0.95, "top_k": 0, "max_new_tokens": count}
+        return model.generate(prompt[None], **options).shape[1] - len(prompt)
+
+    return theirs("Hugging Face", model, loss, write)
+
+
+def litgpt(size: str) -> Side:
+    """The model of litgpt, in Llama's shape."""
+    from litgpt.config import Config
+    from litgpt.generate.base import generate
+    from litgpt.model import GPT
+    from litgpt.utils import chunked_cross_entropy
+
+    config = config_of(size)
+    model = GPT(
+        Config(
+            name="bench",
+            block_size=CONTEXT,
+            vocab_size=VOCAB_SIZE,
+            padded_vocab_size=VOCAB_SIZE,
+            n_layer=config.num_layers,
+            n_head=HEADS,
+            n_embd=config.d_model,
+            rotary_percentage=1.0,
+            parallel_residual=False,
+            bias=False,
+            norm_class_name="RMSNorm",
+            mlp_class_name="LLaMAMLP",
+            intermediate_size=config.d_ff,
+        )
+    )
+
+    def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return chunked_cross_entropy(model(x), y, chunk_size=0)
+
+    def write(prompt: torch.Tensor, count: int) -> int:
+        with torch.inference_mode():
+            if model.mask_cache is None:
+                model.set_kv_cache(batch_size=1)
+            total = len(prompt) + count
+            return len(generate(model, prompt, total, top_p=0.95, include_prompt=False))
+
+    return theirs("litgpt", model, loss, write)
+
+
+def nanogpt(size: str, folder: Path) -> Side:
+    """The model of nanoGPT: GPT-2's parts, without biases and dropout."""
+    sys.path.insert(0, str(folder))
+    with contextlib.redirect_stdout(None):
+        from model import GPT, GPTConfig
+
+        config = config_of(size)
+        model = GPT(
+            GPTConfig(
+                block_size=CONTEXT,
+                vocab_size=VOCAB_SIZE,
+                n_layer=config.num_layers,
+                n_head=HEADS,
+                n_embd=config.d_model,
+                dropout=0.0,
+                bias=False,
+            )
+        )
+    return theirs("nanoGPT", model, lambda x, y: model(x, y)[1], None)
+
+
+def sides_of(size: str, folder: Path | None, only: str | None = None) -> list[Side]:
+    """All sides that are here, or the one of a name."""
+    makers: dict[str, Callable[[], Side]] = {"tlm": lambda: tlm(size)}
+    if importlib.util.find_spec("litgpt"):
+        makers["litgpt"] = lambda: litgpt(size)
+    if folder:
+        makers["nanoGPT"] = lambda: nanogpt(size, folder)
+    makers["Hugging Face"] = lambda: hugging_face(size)
+    return [make() for name, make in makers.items() if only in (None, name)]
+
+
+def train_step(side: Side, ids: torch.Tensor, precision: str) -> None:
+    """One step of training."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        loss = side.loss(ids[:, :-1].contiguous(), ids[:, 1:].contiguous())
+    loss.backward()
+    side.clip()
+    side.optimizer.step()
+    side.optimizer.zero_grad()
+
+
+def step_flops(side: Side, precision: str) -> int:
+    """Floating-point operations of the matrix products of a step, by torch's counter."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        train_step(side, random_ids(), precision)
+    return counter.get_total_flops()
+
+
+def matmul_peak(precision: str) -> float:
+    """FLOP/s of large matrix products, the best of five."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = torch.randn(2, 2048, 2048).to(dtype).unbind()
+    best = 0.0
+    for _ in range(5):
+        started = time.perf_counter()
+        a @ b
+        best = max(best, 2 * 2048**3 / (time.perf_counter() - started))
+    return best
+
+
+def random_ids() -> torch.Tensor:
+    """A batch, and one token more for the targets."""
+    return torch.randint(VOCAB_SIZE, (BATCH, CONTEXT + 1))
+
+
+def in_turn(jobs: dict[str, Callable[[], None]], rounds: int, warmup: int) -> dict[str, float]:
+    """Median seconds of each job, the jobs taking turns."""
+    times: dict[str, list[float]] = {name: [] for name in jobs}
+    for number in range(rounds + warmup):
+        for name, job in jobs.items():
+            started = time.perf_counter()
+            job()
+            if number >= warmup:
+                times[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def show(title: str, rates: dict[str, float], unit: str) -> None:
+    """Print the rates of all sides, and how many times the best peer's ours is."""
+    print(f"\n{title}")
+    for name, rate in rates.items():
+        print(f"  {name:14} {rate:8.0f} {unit}")
+    peers = [rate for name, rate in rates.items() if not name.startswith("tlm")]
+    for name, rate in rates.items():
+        if name.startswith("tlm") and peers:
+            print(f"  {name} is {rate / max(peers):.3f} of the best peer")
+
+
+def bench_train(options: argparse.Namespace) -> None:
+    """Tokens a second in training."""
+    for size in options.sizes:
+        for precision in options.precisions:
+            sides = sides_of(size, options.nanogpt)
+            jobs = {s.name: lambda s=s: train_step(s, random_ids(), precision) for s in sides}
+            if options.compile:
+                ours = tlm(size)
+                ours.name = "tlm compiled"
+                ours.model.hidden = torch.compile(ours.model.hidden)
+                jobs[ours.name] = lambda: train_step(ours, random_ids(), precision)
+            seconds = in_turn(jobs, options.rounds, warmup=2)
+            rates = {name: BATCH * CONTEXT / value for name, value in seconds.items()}
+            show(f"training, {size}, {precision}", rates, "tokens/s")
+            share = step_flops(sides[0], precision) / seconds["tlm"] / matmul_peak(precision)
+            print(f"  share of the peak of matrix products, tlm: {share:.2f}")
+
+
+def bench_memory(options: argparse.Namespace) -> None:
+    """Peak memory of training, each side in a process of its own."""
+    for size in options.sizes:
+        for precision in options.precisions:
+            rates = {}
+            for side in sides_of(size, options.nanogpt):
+                command = [sys.executable, __file__, "peak", "--only", side.name]
+                command += ["--sizes", size, "--precisions", precision]
+                command += ["--threads", str(options.threads)]
+                command += ["--nanogpt", str(options.nanogpt)] if options.nanogpt else []
+                output = subprocess.run(command, check=True, capture_output=True, text=True)
+                rates[side.name] = float(output.stdout.split()[-1])
+            print(f"\npeak memory of training, {size}, {precision}")
+            for name, value in rates.items():
+                print(f"  {name:14} {value:8.0f} MiB")
+
+
+def print_peak(options: argparse.Namespace) -> None:
+    """Train one side for some steps, and print how much the peak of the memory grew, in MiB."""
+    before = peak_mib()
+    (side,) = sides_of(options.sizes[0], options.nanogpt, options.only)
+    for _ in range(4):
+        train_step(side, random_ids(), options.precisions[0])
+    print(peak_mib() - before)
+
+
+def peak_mib() -> float:
+    """The peak resident memory of this process, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def bench_generate(options: argparse.Namespace) -> None:
+    """Tokens a second in generation."""
+    prompt, count = torch.randint(VOCAB_SIZE, (16,)), 128
+    for size in options.sizes:
+        sides = [side for side in sides_of(size, None) if side.write]
+
+        def job(side: Side) -> None:
+            side.model.eval()
+            assert side.write(prompt, count) == count
+
+        jobs = {side.name: lambda side=side: job(side) for side in sides}
+        seconds = in_turn(jobs, options.rounds, warmup=1)
+        show(f"generation, {size}", {name: count / s for name, s in seconds.items()}, "tokens/s")
+        model = sides[0].model
+        read = sum(p.numel() for p in model.parameters()) - model.token_embeddings.weight.numel()
+        weights = [torch.randn(read // 8) for _ in range(8)]
+        bandwidth = min(in_turn({"read": lambda: [w.sum() for w in weights]}, 9, 1).values())
+        print(f"  the weights alone are read {1 / bandwidth:.0f} times a second")
+
+
+def bench_loss(options: argparse.Namespace) -> None:
+    """Time and peak memory of the loss alone."""
+    for kind in ("chunked", "plain"):
+        command = [sys.executable, __file__, "peak-loss", "--only", kind]
+        output = subprocess.run(command, check=True, capture_output=True, text=True)
+        print(
+            f"loss and gradients, 2048 × 256, vocabulary 50,257, {kind:8} {output.stdout.strip()}"
+        )
+
+
+def print_peak_loss(options: argparse.Namespace) -> None:
+    """Compute one loss with its gradients, and print the time and the growth of the memory."""
+    hidden, weight = torch.randn(2048, 256), torch.randn(50_257, 256) / 16
+    hidden.requires_grad_()
+    weight.requires_grad_()
+    targets = torch.randint(50_257, (2048,))
+    before, started = peak_mib(), time.perf_counter()
+    if options.only == "chunked":
+        linear_cross_entropy(hidden, weight, targets).backward()
+    else:
+        cross_entropy(hidden @ weight.T, targets).backward()
+    seconds = time.perf_counter() - started
+    print(f"{seconds * 1e3:6.0f} ms {peak_mib() - before:6.0f} MiB")
 
 
 def main() -> None:
     """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", default=PARTS, metavar="part")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument(
+        "--precisions", nargs="+", choices=("float32", "bf16"), default=["float32", "bf16"]
+    )
+    parser.add_argument("--nanogpt", type=Path)
+    parser.add_argument("--compile", action="store_true", help="ours compiled as well")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--vocab-size", type=int, default=4096)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--only", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-
-    config = ModelConfig(vocab_size=options.vocab_size, context_length=256)
-    d_ff = TransformerLM(config).layers[0].ffn.w1.weight.shape[0]
-    sides = {"tlm": our_step(config), "Llama": hf_step(config, d_ff)}
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(options.rounds + 2):
-        ids = torch.randint(config.vocab_size, (8, config.context_length + 1))
-        for name, step in sides.items():
-            started = time.perf_counter()
-            step(ids)
-            if number >= 2:
-                times[name].append(time.perf_counter() - started)
-    tokens = 8 * config.context_length
-    speed = {name: tokens / statistics.median(values) for name, values in times.items()}
-    print(f"torch {torch.__version__}, transformers {transformers.__version__}, ", end="")
-    print(f"{options.threads} threads, vocabulary {config.vocab_size}")
-    for name, value in speed.items():
-        print(f"  {name:6} {value:8.0f} tokens/s")
-    print(f"  ratio  {speed['tlm'] / speed['Llama']:8.3f}")
+    hidden = {"peak": print_peak, "peak-loss": print_peak_loss}
+    if options.parts[0] in hidden:
+        return hidden[options.parts[0]](options)
+    print(f"torch {torch.__version__}, {options.threads} threads")
+    benches = dict(zip(PARTS, (bench_train, bench_memory, bench_generate, bench_loss), strict=True))
+    for part in options.parts:
+        benches[part](options)
+    return None
 
 
 if __name__ == "__main__":

@@ -65,6 +65,8 @@ class _Sums:
         shape = (min(options.chunk_tokens, len(hidden)), len(weight))
         self.logits = torch.empty(shape, dtype=options.dtype, device=hidden.device)
         self.log_probs = torch.empty(shape, dtype=self.wide, device=hidden.device)
+        self.is_half = options.dtype != self.wide
+        self.wide_logits = torch.empty_like(self.log_probs) if self.is_half else self.logits
         if options.needs_gradients:
             self.grad_hidden = torch.empty_like(hidden)
             self.grad_weight = torch.zeros_like(weight, dtype=self.wide)
@@ -75,16 +77,16 @@ class _Sums:
         hidden, targets = self.hidden[chunk], self.targets[chunk].unsqueeze(-1)
         counted = (targets != options.ignore_index).to(self.wide)
         targets = targets.where(counted > 0, 0)
-        logits = torch.mm(hidden, self.weight.T, out=self.logits[: len(hidden)])
-        log_probs = self.log_probs[: len(hidden)]
+        buffers = (self.logits, self.wide_logits, self.log_probs)
+        products, logits, log_probs = (buffer[: len(hidden)] for buffer in buffers)
+        torch.mm(hidden, self.weight.T, out=products)
+        if self.is_half:
+            logits.copy_(products)
         if options.logit_soft_cap is not None:
-            logits.div_(options.logit_soft_cap).tanh_()
-            wide = logits.to(self.wide) * options.logit_soft_cap
-        else:
-            wide = logits.to(self.wide)
-        torch.log_softmax(wide, -1, out=log_probs)
+            logits.div_(options.logit_soft_cap).tanh_().mul_(options.logit_soft_cap)
+        torch.log_softmax(logits, -1, out=log_probs)
         surprise = -log_probs.gather(1, targets)
-        log_z = wide.gather(1, targets) + surprise
+        log_z = logits.gather(1, targets) + surprise
         self.loss += (counted * (surprise + options.z_loss * log_z.square())).sum()
         if not options.needs_gradients:
             return
@@ -93,8 +95,10 @@ class _Sums:
             grad_logits.mul_(counted * (1 + 2 * options.z_loss * log_z))
         grad_logits.scatter_add_(1, targets, -counted)
         if options.logit_soft_cap is not None:
-            grad_logits.mul_(1 - logits.to(self.wide).square_())
-        self._add_gradients(chunk, grad_logits.to(options.dtype))
+            grad_logits.mul_(logits.div_(options.logit_soft_cap).square_().neg_().add_(1))
+        if self.is_half:
+            grad_logits = products.copy_(grad_logits)
+        self._add_gradients(chunk, grad_logits)
 
     def _add_gradients(self, chunk: slice, grad_logits: Tensor) -> None:
         hidden, grad_hidden = self.hidden[chunk], self.grad_hidden[chunk]
@@ -102,7 +106,7 @@ class _Sums:
             torch.mm(grad_logits, self.weight, out=grad_hidden)
         else:
             grad_hidden.copy_(grad_logits @ self.weight)
-        if self.wide == grad_logits.dtype:
-            self.grad_weight.addmm_(grad_logits.T, hidden)
-        else:  # sums over chunks would lose too much in half precision
+        if self.is_half:  # sums over chunks would lose too much in a half type
             self.grad_weight += grad_logits.T @ hidden
+        else:
+            self.grad_weight.addmm_(grad_logits.T, hidden)

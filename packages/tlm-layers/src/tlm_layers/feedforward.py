@@ -1,10 +1,12 @@
 """The position-wise feed-forward."""
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from tlm_layers.activations import silu
 from tlm_layers.config import FeedForwardKind, default_d_ff
@@ -52,8 +54,36 @@ class SwiGLU(nn.Module):
         Returns:
             Activations, (..., d_model).
         """
-        out: Tensor = self.w2(silu(self.w1(x)) * self.w3(x))
+        gate, inner = self.w1(x), self.w3(x)
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            out: Tensor = self.w2(_gated(gate, inner))
+        else:
+            out = self.w2(silu(gate) * inner)
         return out
+
+
+class _Gated(torch.autograd.Function):
+    """silu(gate) · inner, which keeps its two inputs for the backward pass; autograd keeps three."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(gate: Tensor, inner: Tensor) -> Tensor:
+        return silu(gate).mul_(inner)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        gate, inner = ctx.saved_tensors
+        grad_inner = silu(gate).mul_(grad)
+        return torch.ops.aten.silu_backward(grad * inner, gate), grad_inner
+
+
+_gated = cast(Callable[[Tensor, Tensor], Tensor], _Gated.apply)
 
 
 def relu2(x: Tensor) -> Tensor:

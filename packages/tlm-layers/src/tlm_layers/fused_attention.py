@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
+_HAS_AMX: bool = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+
 
 def fused_attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, is_causal: bool = False
@@ -26,6 +28,9 @@ def fused_attention(
     Returns:
         Weighted values, (..., num_heads, queries, head_dim).
     """
+    if _trains_faster_in_float32(q):
+        q, k, v, dtype = q.float(), k.float(), v.float(), q.dtype
+        return fused_attention(q, k, v, mask, is_causal).to(dtype)
     if q.ndim == 4:
         grouped = q.shape[-3] != k.shape[-3]
         return F.scaled_dot_product_attention(
@@ -38,6 +43,16 @@ def fused_attention(
         mask = mask.expand(*leading, *mask.shape[-3:]).reshape(rows, *mask.shape[-3:])
     q, k, v = (x.reshape(rows, *x.shape[-3:]) for x in (q, k, v))
     return fused_attention(q, k, v, mask, is_causal).reshape(*leading, *q.shape[-3:])
+
+
+def _trains_faster_in_float32(q: Tensor) -> bool:
+    # Without matrix units for half types the kernel's backward pass takes three times as long.
+    return (
+        q.device.type == "cpu"
+        and q.dtype in (torch.bfloat16, torch.float16)
+        and torch.is_grad_enabled()
+        and not _HAS_AMX
+    )
 
 
 def flex_attention_by_document(

@@ -54,13 +54,13 @@ class RMSNorm(nn.Module):
             x: activations, (..., d_model).
 
         Returns:
-            Activations, (..., d_model), of the type of `x`.
+            Activations, (..., d_model), of the type of `x`; under autocast of its type.
         """
         if x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             wide = torch.promote_types(x.dtype, torch.float32)
-            out: Tensor = _rms_norm_on_cpu(x, self.weight.to(wide), self.eps)[0]
-            return out
-        return F.rms_norm(x, (self.d_model,), self.weight.to(x.dtype), self.eps)
+            return _rms_norm_on_cpu(x, self.weight.to(wide), self.eps, _out_dtype(x))[0]
+        out = F.rms_norm(x, (self.d_model,), self.weight.to(x.dtype), self.eps)
+        return out.to(_out_dtype(x))
 
     def extra_repr(self) -> str:
         """The width and eps, for `print(model)`."""
@@ -77,31 +77,33 @@ class _CpuRMSNorm(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    def forward(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         wide = x.to(weight.dtype)
         length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        rstd = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        return (wide * rstd).mul_(weight).to(x.dtype), rstd
+        rstd = torch.rsqrt(length.square() / x.shape[-1] + eps)
+        return (wide * rstd).mul_(weight).to(dtype), rstd
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        x, weight, _ = inputs
+        x, weight, *_ = inputs
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(x, weight, output[1])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor, Tensor, None, None]:
         x, weight, rstd = ctx.saved_tensors
-        grad = grad.contiguous()
+        grad = grad.contiguous().to(x.dtype)
         grad_x, grad_weight, _ = torch.ops.aten.native_layer_norm_backward(
             grad, x, x.shape[-1:], torch.zeros_like(rstd), rstd, weight, None, [True, True, False]
         )
         row = (grad @ weight.to(grad.dtype)).unsqueeze(-1) * rstd / x.shape[-1]
-        return grad_x.add_(row), grad_weight, None
+        return grad_x.add_(row), grad_weight, None, None
 
 
-_rms_norm_on_cpu = cast(Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]], _CpuRMSNorm.apply)
+_rms_norm_on_cpu = cast(
+    Callable[[Tensor, Tensor, float, torch.dtype], tuple[Tensor, Tensor]], _CpuRMSNorm.apply
+)
 
 
 class LayerNorm(nn.Module):
@@ -147,10 +149,10 @@ class LayerNorm(nn.Module):
             x: activations, (..., d_model).
 
         Returns:
-            Activations, (..., d_model), of the type of `x`.
+            Activations, (..., d_model), of the type of `x`; under autocast of its type.
         """
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
-        return F.layer_norm(x, (self.d_model,), weight, bias, self.eps)
+        return F.layer_norm(x, (self.d_model,), weight, bias, self.eps).to(_out_dtype(x))
 
     def extra_repr(self) -> str:
         """The width and eps, for `print(model)`."""
@@ -177,6 +179,14 @@ def make_norm(
         return nn.Identity()
     norms = {"rmsnorm": RMSNorm, "layernorm": LayerNorm}
     return norms[kind](d_model, eps, device=device, dtype=dtype)
+
+
+def _out_dtype(x: Tensor) -> torch.dtype:
+    # What follows a norm is a matrix product, for which autocast would cast it, each one anew.
+    device = x.device.type
+    if torch.is_autocast_enabled(device) and x.dtype != torch.float64:
+        return torch.get_autocast_dtype(device)
+    return x.dtype
 
 
 def _check(d_model: int, eps: float) -> None:
