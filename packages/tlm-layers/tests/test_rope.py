@@ -4,8 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tlm_layers import RotaryPositionalEmbedding
+from tlm_layers import Llama3Scaling, RotaryPositionalEmbedding
 from transformers import LlamaConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
 
@@ -181,3 +182,79 @@ def test_positions_of_another_type(dtype):
     message = f"token_positions are {dtype}; they must be int32 or int64"
     with pytest.raises(TypeError, match=message):
         rope(torch.randn(5, 4), torch.zeros(5, dtype=dtype))
+
+
+@st.composite
+def llama3_scalings(draw):
+    low = draw(st.floats(0.1, 8.0))
+    return Llama3Scaling(
+        factor=draw(st.floats(1.0, 64.0)),
+        low_freq_factor=low,
+        high_freq_factor=low + draw(st.floats(0.1, 8.0)),
+        original_context=draw(st.integers(16, 16384)),
+    )
+
+
+def hugging_face_config(half, theta, scaling):
+    return LlamaConfig(
+        hidden_size=2 * half,
+        num_attention_heads=1,
+        max_position_embeddings=131072,
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": theta,
+            "factor": scaling.factor,
+            "low_freq_factor": scaling.low_freq_factor,
+            "high_freq_factor": scaling.high_freq_factor,
+            "original_max_position_embeddings": scaling.original_context,
+        },
+    )
+
+
+@given(st.integers(1, 64), st.sampled_from([100.0, 10000.0, 5e5]), llama3_scalings())
+def test_llama3_scaling_equals_hugging_face(half, theta, scaling):
+    config = hugging_face_config(half, theta, scaling)
+    expected, factor = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
+    frequencies = theta ** -(torch.arange(0, 2 * half, 2) / (2 * half))
+    assert factor == 1
+    torch.testing.assert_close(scaling(frequencies), expected, rtol=1e-5, atol=0)
+
+
+def test_scaled_rotations_equal_hugging_face():
+    scaling = Llama3Scaling(factor=4.0, original_context=64)
+    rope = RotaryPositionalEmbedding(500.0, 16, max_seq_len=256, scaling=scaling)
+    cos, sin = LlamaRotaryEmbedding(hugging_face_config(8, 500.0, scaling))(
+        torch.zeros(1), torch.arange(256)[None]
+    )
+    x = torch.randn(1, 1, 256, 16)
+    expected, _ = apply_rotary_pos_emb(halves(x), halves(x), cos, sin)
+    torch.testing.assert_close(halves(rope(x)), expected, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(rope(x), RotaryPositionalEmbedding(500.0, 16, 256)(x))
+
+
+def test_scaling_outlives_meta():
+    scaling = Llama3Scaling(original_context=64)
+    meta = RotaryPositionalEmbedding(500.0, 16, 32, device="meta", scaling=scaling)
+    expected = RotaryPositionalEmbedding(500.0, 16, 32, scaling=scaling)
+    assert torch.equal(meta.to_empty(device="cpu").table, expected.table)
+    assert "scaling=Llama3Scaling(factor=8.0" in str(expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"factor": 0.0}, "factor=0.0 and original_context=8192 must both be positive"),
+        ({"original_context": 0}, "factor=8.0 and original_context=0 must both be positive"),
+        (
+            {"low_freq_factor": 4.0},
+            "low_freq_factor=4.0 must lie between 0 and high_freq_factor=4.0",
+        ),
+        (
+            {"low_freq_factor": 0.0},
+            "low_freq_factor=0.0 must lie between 0 and high_freq_factor=4.0",
+        ),
+    ],
+)
+def test_scaling_out_of_range(options, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        Llama3Scaling(**options)
