@@ -70,6 +70,9 @@ class LinearAttention:
     Katharopoulos et al. 2020, https://arxiv.org/abs/2006.16236; equal to
     `linear_attention_recurrent`. Training goes in chunks of 64 tokens: within a chunk by scores,
     from the chunks before by their sum. Computed in float32 at least.
+
+    Where RoPE has turned queries and keys, φ does not keep the turn: weights then depend on the
+    positions, and not, as those of the other patterns, on their distance alone.
     """
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, documents: Tensor | None = None) -> Tensor:
