@@ -1,13 +1,26 @@
+import re
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from tlm_layers import (
+    FullAttention,
+    LinearAttention,
     MultiHeadSelfAttention,
     RotaryPositionalEmbedding,
+    SlidingWindowAttention,
+    StridedAttention,
+    document_runs,
     scaled_dot_product_attention,
 )
+from transformers import MistralConfig, Qwen3Config
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from transformers.models.mistral.modeling_mistral import MistralAttention, MistralRotaryEmbedding
+from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3RotaryEmbedding
+
+PATTERNS = [FullAttention(), SlidingWindowAttention(3), StridedAttention(2), LinearAttention()]
 
 sizes = st.integers(1, 7)
 
@@ -81,8 +94,10 @@ def test_positions_differ_between_rows():
     assert not torch.allclose(attn(x, positions)[1], attn(x)[1])
 
 
-def test_shifted_positions_change_nothing():
-    attn = MultiHeadSelfAttention(8, 2, RotaryPositionalEmbedding(10000.0, 4, max_seq_len=32))
+@pytest.mark.parametrize("pattern", PATTERNS[:3], ids=repr)
+def test_shifted_positions_change_nothing(pattern):
+    rope = RotaryPositionalEmbedding(10000.0, 4, max_seq_len=32)
+    attn = MultiHeadSelfAttention(8, 2, rope, pattern=pattern)
     x = torch.randn(2, 5, 8)
     torch.testing.assert_close(attn(x, torch.arange(5) + 20), attn(x), rtol=1e-4, atol=1e-5)
 
@@ -101,7 +116,7 @@ def test_heads_must_divide(d_model, num_heads):
 
 def test_rope_must_fit():
     rope = RotaryPositionalEmbedding(10000.0, 6, max_seq_len=8)
-    with pytest.raises(ValueError, match=r"rope\.d_k=6 must be d_model / num_heads = 4"):
+    with pytest.raises(ValueError, match=r"rope\.d_k=6 must be head_dim=4"):
         MultiHeadSelfAttention(8, 2, rope)
 
 
@@ -139,9 +154,11 @@ def test_values_must_be_of_a_floating_type():
 
 @pytest.mark.parametrize("shape", [(0, 5, 8), (2, 0, 8), (0, 8)])
 @pytest.mark.parametrize("with_rope", [True, False])
-def test_empty_batches_and_sequences(shape, with_rope):
+@pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
+def test_empty_batches_and_sequences(shape, with_rope, pattern):
     rope = RotaryPositionalEmbedding(10000.0, 4, max_seq_len=8) if with_rope else None
-    assert MultiHeadSelfAttention(8, 2, rope)(torch.randn(shape)).shape == shape
+    layer = MultiHeadSelfAttention(8, 2, rope, num_kv_heads=1, pattern=pattern)
+    assert layer(torch.randn(shape)).shape == shape
 
 
 def test_no_keys_give_zeros():
@@ -149,3 +166,146 @@ def test_no_keys_give_zeros():
     torch.testing.assert_close(
         scaled_dot_product_attention(q, k, v), F.scaled_dot_product_attention(q, k, v)
     )
+
+
+def halves(weight, head_dim):
+    """The rows of q and k, from neighbouring pairs to Hugging Face's halves."""
+    pairs = weight.unflatten(0, (-1, head_dim // 2, 2))
+    return pairs.transpose(1, 2).flatten(0, 2)
+
+
+def hugging_face_layer(layer, theta, window_size=None):
+    """Mistral's attention, or Qwen3's where there are norms, as a function of the input."""
+    sizes = {
+        "hidden_size": layer.q_proj.in_features,
+        "num_attention_heads": layer.num_heads,
+        "num_key_value_heads": layer.num_kv_heads,
+        "head_dim": layer.head_dim,
+        "num_hidden_layers": 1,
+        "rope_parameters": {"rope_type": "default", "rope_theta": theta},
+        "attn_implementation": "eager",
+    }
+    if layer.q_norm is None:
+        config = MistralConfig(**sizes, sliding_window=window_size)
+        theirs, rotary = MistralAttention(config, 0), MistralRotaryEmbedding(config)
+    else:
+        config = Qwen3Config(
+            **sizes,
+            rms_norm_eps=layer.q_norm.eps,
+            use_sliding_window=window_size is not None,
+            sliding_window=window_size,
+            max_window_layers=0,
+        )
+        theirs, rotary = Qwen3Attention(config, 0), Qwen3RotaryEmbedding(config)
+    weights = {}
+    for name, weight in layer.state_dict().items():
+        turned = name.startswith(("q_proj", "k_proj", "q_norm", "k_norm"))
+        weights[name.replace("output", "o")] = halves(weight, layer.head_dim) if turned else weight
+    theirs.load_state_dict(weights)
+
+    def forward(x):
+        positions = torch.arange(x.shape[1])[None]
+        make_mask = create_causal_mask if window_size is None else create_sliding_window_causal_mask
+        mask = make_mask(config, x, None, None, position_ids=positions)
+        out, _ = theirs(x, rotary(x, positions), mask)
+        return out
+
+    return forward, theirs
+
+
+@given(
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.integers(1, 20),
+    st.sampled_from([None, 1, 4, 7, 30]),
+    st.booleans(),
+)
+def test_equals_the_layers_of_hugging_face(num_kv_heads, group, half, seq, window_size, qk_norm):
+    num_heads, head_dim, theta = num_kv_heads * group, 2 * half, 500.0
+    pattern = None if window_size is None else SlidingWindowAttention(window_size)
+    layer = MultiHeadSelfAttention(
+        10,
+        num_heads,
+        RotaryPositionalEmbedding(theta, head_dim, max_seq_len=20),
+        num_kv_heads=num_kv_heads,
+        head_dim=head_dim,
+        qk_norm=qk_norm,
+        pattern=pattern,
+    )
+    for norm in filter(None, (layer.q_norm, layer.k_norm)):
+        torch.nn.init.normal_(norm.weight, mean=1.0)
+    forward, theirs = hugging_face_layer(layer, theta, window_size)
+    x = torch.randn(2, seq, 10)
+    out, expected = layer(x), forward(x)
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=2e-5)
+    out.square().sum().backward()
+    expected.square().sum().backward()
+    their_grads = {name: weight.grad for name, weight in theirs.named_parameters()}
+    for name, weight in layer.named_parameters():
+        turned = name.startswith(("q_proj", "k_proj", "q_norm", "k_norm"))
+        grad = halves(weight.grad, head_dim) if turned else weight.grad
+        their_grad = their_grads[name.replace("output", "o")]
+        torch.testing.assert_close(grad, their_grad, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
+def test_groups_are_heads_of_keys_and_values_that_are_repeated(pattern):
+    grouped = MultiHeadSelfAttention(12, 6, num_kv_heads=2, pattern=pattern)
+    weights = grouped.state_dict()
+    for name in ("k_proj.weight", "v_proj.weight"):
+        heads = weights[name].unflatten(0, (2, 2))
+        weights[name] = heads.repeat_interleave(3, 0).flatten(0, 1)
+    single = MultiHeadSelfAttention(12, 6, pattern=pattern)
+    single.load_state_dict(weights)
+    x = torch.randn(2, 9, 12)
+    torch.testing.assert_close(grouped(x), single(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
+@pytest.mark.parametrize("with_rope", [True, False])
+def test_documents_are_attended_each_by_itself(pattern, with_rope):
+    afresh = with_rope and pattern == LinearAttention()  # the others see distances alone
+    rope = RotaryPositionalEmbedding(10000.0, 4, max_seq_len=16) if with_rope else None
+    layer = MultiHeadSelfAttention(8, 2, rope, pattern=pattern)
+    x = torch.randn(2, 11, 8)
+    ids = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 0], [0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]])
+    positions = torch.tensor([[*range(4), *range(6), 0], [0, *range(10)]])
+    documents = document_runs(ids)
+    out = layer(x, positions if afresh else None, documents)
+    for row, cuts in enumerate(((0, 4, 10, 11), (0, 1, 11))):
+        for start, end in zip(cuts, cuts[1:], strict=False):
+            alone = layer(x[row, start:end])
+            torch.testing.assert_close(out[row, start:end], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_kv_heads": 3}, "num_heads=4 must be divisible by num_kv_heads=3"),
+        ({"num_kv_heads": 0}, "num_heads=4 must be divisible by num_kv_heads=0"),
+    ],
+)
+def test_heads_of_keys_must_divide(options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        MultiHeadSelfAttention(8, 4, **options)
+
+
+def test_any_width_of_a_head():
+    layer = MultiHeadSelfAttention(10, 3, head_dim=5, num_kv_heads=1)
+    assert layer(torch.randn(2, 4, 10)).shape == (2, 4, 10)
+    assert layer.q_proj.weight.shape == (15, 10)
+
+
+def test_reset_parameters_fills_norms_and_table():
+    rope = RotaryPositionalEmbedding(10000.0, 4, max_seq_len=8, device="meta")
+    layer = MultiHeadSelfAttention(8, 2, rope, qk_norm=True, device="meta").to_empty(device="cpu")
+    layer.reset_parameters()
+    assert torch.equal(layer.q_norm.weight, torch.ones(4))
+    assert torch.equal(layer.k_norm.weight, torch.ones(4))
+    assert torch.equal(rope.table, RotaryPositionalEmbedding(10000.0, 4, 8).table)
+
+
+def test_printed():
+    layer = MultiHeadSelfAttention(8, 2, num_kv_heads=1, pattern=StridedAttention(3))
+    assert "num_heads=2, num_kv_heads=1, StridedAttention(stride=3)" in str(layer)
