@@ -45,7 +45,8 @@ class ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
         if grad.device.type == "cpu" and grad == 1:  # on a GPU, to ask is to wait
-            return grad_hidden, grad_weight, None, None
+            # A view of what is saved would be changed in place if the graph is gone through again.
+            return grad_hidden.clone(), grad_weight, None, None
         return grad_hidden * grad, grad_weight * grad, None, None
 
 

@@ -122,7 +122,7 @@ def linear_cross_entropy(
         needs_gradients=torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad),
     )
     loss: Tensor = ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        hidden.flatten(0, -2), weight, flat_targets, options
+        hidden.reshape(-1, hidden.shape[-1]), weight, flat_targets, options
     )
     return loss
 
