@@ -3,9 +3,11 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tlm_layers import ModelConfig, TransformerLM
 from tlm_train import generate, nucleus
+from tlm_train.generate import sample
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 
@@ -44,7 +46,7 @@ def test_the_nucleus_is_hugging_faces(weights: list[float], top_p: float) -> Non
     mass = probabilities.sort(descending=True).values.cumsum(0)
     assume((mass - top_p).abs().min() > 1e-9)
     # Which of two equally probable ids stays is nobody's rule.
-    assume(len(set(weights)) == len(weights))
+    assume(all(b - a > 1e-9 for a, b in itertools.pairwise(sorted(weights))))
     logits = TopPLogitsWarper(top_p)(None, probabilities.log()[None])[0]  # type: ignore[arg-type]
     torch.testing.assert_close(nucleus(probabilities, top_p), logits.softmax(-1))
 
@@ -58,6 +60,24 @@ def test_the_nucleus_is_the_smallest_set_with_the_mass(weights: list[int], top_p
     best_smaller = probabilities.sort(descending=True).values[: size - 1].sum()
     assert size == 1 or best_smaller < top_p + 1e-9
     torch.testing.assert_close(nucleus(probabilities, top_p).sum().item(), 1.0)
+
+
+@given(
+    weights=st.lists(st.integers(1, 4), min_size=1, max_size=8),
+    top_p=st.sampled_from([0.05, 0.3, 0.5, 0.9, 1.0]),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=25)
+def test_samples_are_those_of_the_nucleus(weights: list[int], top_p: float, seed: int) -> None:
+    probabilities = torch.tensor(weights, dtype=torch.float64) / sum(weights)
+    expected = nucleus(probabilities, top_p)
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.tensor([sample(probabilities, top_p, generator) for _ in range(400)])
+    counts = torch.bincount(draws, minlength=len(weights))
+    assert counts[expected == 0].sum() == 0
+    # Six standard deviations of the count of each id.
+    bound = 6 * (400 * expected * (1 - expected)).sqrt() + 1e-6
+    assert ((counts - 400 * expected).abs() <= bound).all()
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 0.9), (1.5, 0.6)])
@@ -106,6 +126,45 @@ def test_greedy_text_is_hugging_faces() -> None:
             return self.model(ids).logits
 
     assert write(Logits(), [5, 17, 3], temperature=0, max_tokens=20) == expected.tolist()
+
+
+VARIANTS = [
+    {},
+    {"num_kv_heads": 2, "qk_norm": True},
+    {"attention": "sliding_window", "window_size": 5},
+    {"attention": "strided", "stride": 3},
+    {"attention": "linear", "position": "none"},
+]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_cache_changes_no_text(variant: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(
+        vocab_size=50, context_length=16, d_model=32, num_layers=2, num_heads=4, **variant
+    )
+    model = TransformerLM(config)
+    torch.nn.init.normal_(model.output_weight)  # far from flat
+
+    class Logits(torch.nn.Module):
+        """The same model, in a coat that hides its cache."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return self.model(ids)
+
+    # Beyond the context both see the last 16 tokens.
+    options = {"context_length": 16, "max_tokens": 30, "temperature": 0}
+    assert write(model, [5, 17, 3], **options) == write(Logits(), [5, 17, 3], **options)
+    texts = [
+        write(m, [5], context_length=16, max_tokens=10, top_p=0.9, generator=generator)
+        for m in (model, Logits())
+        for generator in (torch.Generator().manual_seed(3),)
+    ]
+    assert texts[0] == texts[1]
 
 
 @pytest.mark.parametrize("temperature", [1e-45, 1e-40, 1e-10])

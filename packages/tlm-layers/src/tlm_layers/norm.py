@@ -16,8 +16,8 @@ class RMSNorm(nn.Module):
 
     Computed in float32 at least, since squares leave the range of half precision, and cast back.
     Follows Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467. The gain is cast to the type
-    of `x`, so that half-precision activations keep to torch's fused kernel where there is one. On
-    the CPU there is none with a gradient, and the passes over memory are ours.
+    of `x`, so that half-precision activations keep to torch's fused kernel where there is one. The
+    CPU has none, and the passes over memory are ours.
 
     Args:
         d_model: width of the last axis.
@@ -56,9 +56,10 @@ class RMSNorm(nn.Module):
         Returns:
             Activations, (..., d_model), of the type of `x`; under autocast of its type.
         """
-        if x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if x.device.type == "cpu" and not torch.compiler.is_compiling():
             wide = torch.promote_types(x.dtype, torch.float32)
-            return _rms_norm_on_cpu(x, self.weight.to(wide), self.eps, _out_dtype(x))[0]
+            norm = _rms_norm_on_cpu if torch.is_grad_enabled() else _CpuRMSNorm.forward
+            return norm(x, self.weight.to(wide), self.eps, _out_dtype(x))[0]
         out = F.rms_norm(x, (self.d_model,), self.weight.to(x.dtype), self.eps)
         return out.to(_out_dtype(x))
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import torch
-from tlm_layers import softmax
+from tlm_layers import KVCache, TransformerLM, softmax
 
 
 def generate(
@@ -19,7 +19,8 @@ def generate(
 ) -> Iterator[int]:
     """Yield the ids that a model goes on with after a prompt.
 
-    The model sees the last `context_length` tokens.
+    The model sees the last `context_length` tokens. A `TransformerLM` keeps what it has seen in a
+    cache, up to its context; beyond it, and in other models, each token costs a whole window.
 
     Args:
         model: Maps token ids (batch, seq) to logits (batch, seq, vocab_size).
@@ -68,23 +69,63 @@ def _generate(
     end_token: int | None,
     generator: torch.Generator | None,
 ) -> Iterator[int]:
-    device = next(model.parameters()).device
+    is_ours = isinstance(model, TransformerLM)
+    cache = model.new_cache(capacity=context_length) if is_ours else None
     ids = list(prompt)
     for _ in range(max_tokens):
-        window = torch.tensor([ids[-context_length:]], device=device)
         with torch.inference_mode():
-            logits = model(window)[0, -1].float().cpu()
-        if temperature == 0:
-            token = int(logits.argmax())
-        else:
-            # In float64 with the maximum at 0, so that no temperature overflows.
-            scaled = (logits.double() - logits.max()) / temperature
-            probabilities = nucleus(softmax(scaled, dim=-1), top_p)
-            token = int(torch.multinomial(probabilities, 1, generator=generator))
+            logits = _last_logits(model, ids, context_length, cache).double().cpu()
+            if temperature == 0:
+                token = int(logits.argmax())
+            else:  # with the maximum at 0, so that no temperature overflows
+                scaled = (logits - logits.max()) / temperature
+                token = sample(softmax(scaled, dim=-1), top_p, generator)
         if token == end_token:
             return
         ids.append(token)
         yield token
+
+
+def _last_logits(
+    model: torch.nn.Module, ids: list[int], context_length: int, cache: KVCache | None
+) -> torch.Tensor:
+    device = next(model.parameters()).device
+    if cache is None or not isinstance(model, TransformerLM) or len(ids) > cache.capacity:
+        logits: torch.Tensor = model(torch.tensor([ids[-context_length:]], device=device))
+        return logits[0, -1]
+    new = torch.tensor([ids[cache.lengths[0] :]], device=device)
+    return model.logits(model.hidden(new, cache=cache)[0, -1])
+
+
+def sample(
+    probabilities: torch.Tensor, top_p: float, generator: torch.Generator | None = None
+) -> int:
+    """Draw an id from the nucleus of a distribution, exactly and without sorting it.
+
+    An id drawn from the whole distribution is kept if those before it, the more probable ones, have
+    a mass below `top_p`: then it is in the nucleus. Otherwise another is drawn; at most 1 / `top_p`
+    draws are needed on average.
+
+    Args:
+        probabilities: (vocab_size,), float64, on the CPU, sums to 1.
+        top_p: Mass of the nucleus, see `nucleus`; 1 draws from the whole distribution.
+        generator: Source of randomness; torch's global one when None.
+
+    >>> sample(torch.tensor([0.5, 0.25, 0.125, 0.125]), 0.5)
+    0
+    """
+    mass = probabilities.cumsum(0)
+    while True:
+        drawn = torch.rand((), dtype=mass.dtype, generator=generator) * mass[-1]
+        token = min(int(torch.searchsorted(mass, drawn, right=True)), len(mass) - 1)
+        if top_p >= 1:
+            return token
+        probability = probabilities[token]
+        before = probabilities[probabilities > probability].sum()
+        # Of equally probable ids the first is before the others.
+        before += (probabilities[:token] == probability).sum() * probability
+        if before < top_p:
+            return token
 
 
 def nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from bpe_tok import Tokenizer
 from tlm_data import END_OF_TEXT, Corpus, RandomBatches, sequential_batches
-from tlm_layers import TransformerLM, cross_entropy
+from tlm_layers import TransformerLM
 from tlm_optim import AdamW, clip_grad_norm, cosine_schedule, param_groups
 
 from tlm_train.checkpoint import (
@@ -110,7 +110,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         x, y = self.batches.batch(self.step)
-        loss = cross_entropy(self.model(x), y)
+        loss = self.model.loss(x, y)
         loss.backward()  # type: ignore[no-untyped-call]
         grad_norm = clip_grad_norm(self.model.parameters(), optim.max_grad_norm)
         train_loss, norm = loss.item(), grad_norm.item()
