@@ -194,7 +194,7 @@ def config_to_hf(
     bos_token_id: int | None = None,
     eos_token_id: int | None = None,
 ) -> dict[str, Any]:
-    """Write the contents of a config.json, for transformers from version 4.43 on.
+    """Write the contents of a config.json, for transformers from version 4.45 on (a Qwen3, 4.51).
 
     The model is a Llama if it can be; a Qwen3 with `qk_norm`, a Mistral with a sliding window, or
     with heads that do not divide d_model. `z_loss` is a matter of training, and not written.
