@@ -69,8 +69,9 @@ def _generate(
     end_token: int | None,
     generator: torch.Generator | None,
 ) -> Iterator[int]:
-    is_ours = isinstance(model, TransformerLM)
-    cache = model.new_cache(capacity=context_length) if is_ours else None
+    cache = None
+    if isinstance(model, TransformerLM):
+        cache = model.new_cache(capacity=context_length)
     ids = list(prompt)
     for _ in range(max_tokens):
         with torch.inference_mode():
