@@ -118,7 +118,9 @@ class TransformerLM(nn.Module):
             ValueError: a sequence longer than the context or the cache, an option without use, or
                 (on the CPU) an id outside the vocabulary.
         """
-        return self.logits(self.hidden(token_ids, token_positions, document_ids, cache, lengths))
+        hidden = self.hidden(token_ids, token_positions, document_ids, cache, lengths)
+        logits = self.logits(hidden)
+        return logits if cache is None else logits.detach()
 
     def hidden(
         self,
