@@ -90,6 +90,36 @@ def test_parameters_of_gpt2_xl():
     assert num_parameters(GPT2_XL).total == 2_127_057_600
 
 
+@pytest.mark.parametrize(
+    ("published", "sizes"),
+    [
+        (
+            6_738_415_616,  # Llama 2 7B
+            {"vocab_size": 32000, "d_model": 4096, "num_layers": 32, "num_heads": 32}
+            | {"d_ff": 11008},
+        ),
+        (
+            8_030_261_248,  # Llama 3.1 8B
+            {"vocab_size": 128256, "d_model": 4096, "num_layers": 32, "num_heads": 32}
+            | {"num_kv_heads": 8, "d_ff": 14336},
+        ),
+        (
+            134_515_008,  # SmolLM2 135M
+            {"vocab_size": 49152, "d_model": 576, "num_layers": 30, "num_heads": 9}
+            | {"num_kv_heads": 3, "d_ff": 1536, "tie_embeddings": True},
+        ),
+        (
+            596_049_920,  # Qwen3 0.6B
+            {"vocab_size": 151936, "d_model": 1024, "num_layers": 28, "num_heads": 16}
+            | {"num_kv_heads": 8, "head_dim": 128, "d_ff": 3072}
+            | {"tie_embeddings": True, "qk_norm": True},
+        ),
+    ],
+)
+def test_parameters_of_published_models(published, sizes):
+    assert num_parameters(ModelConfig(**sizes)).total == published
+
+
 # Operations.
 
 
@@ -312,9 +342,12 @@ def test_model_state_is_that_of_adamw():
     assert half.total == 14 * num_parameters(SMALL).total
 
 
-@pytest.mark.parametrize("account", [training_flops, activation_bytes, kv_cache_bytes])
+@pytest.mark.parametrize(
+    ("account", "name"),
+    [(training_flops, "seq"), (activation_bytes, "seq"), (kv_cache_bytes, "capacity")],
+)
 @pytest.mark.parametrize(("batch_size", "seq"), [(0, 10), (1, 0), (1, 131)])
-def test_batches_that_cannot_be(account, batch_size, seq):
-    message = f"batch_size={batch_size} must be positive, and seq={seq} from 1 to context_length="
+def test_batches_that_cannot_be(account, name, batch_size, seq):
+    message = f"batch_size={batch_size} must be positive, and {name}={seq} from 1 to context_length"
     with pytest.raises(ValueError, match=message):
         account(SMALL, batch_size, seq)

@@ -56,8 +56,10 @@ def activation_bytes(
     """Count what autograd keeps between the passes, through the layers' fused attention.
 
     Weights are not counted, nor their copies under autocast; nor are chunks and gradients that come
-    and go. Exact in float32 for full and sliding-window attention; linear and strided attention are
-    less exact, by the copies that torch makes of tensors that do not lie in one piece.
+    and go. Exact in float32 for full and sliding-window attention; within some percent for linear
+    and strided attention, by the copies that torch makes of tensors that do not lie in one piece.
+    Half types are taken to be fast: a CPU without units for them attends in float32, and keeps
+    that.
 
     Args:
         config: the model's.
@@ -65,8 +67,8 @@ def activation_bytes(
         seq: tokens in each row; None: `config.context_length`.
         dtype_bytes: size of a number in matrix products and what stands between them, 2 under
             autocast.
-        stream_bytes: size of a number in the residual stream, 4 under autocast; None:
-            `dtype_bytes`.
+        stream_bytes: size of a number in the residual stream, 4 under autocast where nothing or
+            pre-norm normalises it; None: `dtype_bytes`.
         activation_checkpointing: whether blocks are computed again in the backward pass; then what
             is counted is there when the first of them has been.
         chunked_loss: whether the loss is `TransformerLM.loss`; else it is `cross_entropy` of all
@@ -207,7 +209,7 @@ def kv_cache_bytes(
         >>> kv_cache_bytes(llama3_8b, dtype_bytes=2) / 2**30
         1.0
     """
-    shape = Shape.of(config, batch_size, capacity)
+    shape = Shape.of(config, batch_size, capacity, "capacity")
     if config.attention == "linear":
         state = shape.d_kv * (shape.head_dim + 1) * max(dtype_bytes, _FLOAT32)
         return config.num_layers * batch_size * state

@@ -61,7 +61,7 @@ def num_parameters(config: ModelConfig) -> ParameterCount:
         head           80,411,200    3.8%
         total       2,127,057,600  100.0%
     """
-    shape = Shape.of(config, 1, None)
+    shape = Shape.of(config)
     config, d_model = shape.config, config.d_model
     table = config.vocab_size * d_model
     norm = {"rmsnorm": 1, "layernorm": 2, "none": 0}[config.norm] * d_model

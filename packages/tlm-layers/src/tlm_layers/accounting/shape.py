@@ -20,8 +20,16 @@ class Shape:
     """Tokens in each row."""
 
     @classmethod
-    def of(cls, config: ModelConfig, batch_size: int, seq: int | None) -> "Shape":
+    def of(
+        cls, config: ModelConfig, batch_size: int = 1, seq: int | None = None, name: str = "seq"
+    ) -> "Shape":
         """Check a batch, and resolve what None stands for.
+
+        Args:
+            config: the model's.
+            batch_size: rows.
+            seq: tokens in each row; None: `config.context_length`.
+            name: what an error calls `seq`.
 
         Raises:
             ValueError: sizes that are not positive, or a sequence beyond the context.
@@ -29,7 +37,7 @@ class Shape:
         seq = config.context_length if seq is None else seq
         if batch_size < 1 or not 1 <= seq <= config.context_length:
             raise ValueError(
-                f"{batch_size=} must be positive, and {seq=} from 1 to "
+                f"{batch_size=} must be positive, and {name}={seq} from 1 to "
                 f"context_length={config.context_length}"
             )
         return cls(config.resolved(), batch_size, seq)
