@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tlm_layers import ModelConfig, TransformerLM, cross_entropy
+from tlm_layers import ModelConfig, TransformerLM, cross_entropy, soft_cap
 from transformers import LlamaConfig, LlamaForCausalLM
 
 SMALL = ModelConfig(vocab_size=50, context_length=16, d_model=32, num_layers=2, num_heads=4)
@@ -21,14 +21,16 @@ def llama_with_the_weights_of(model):
             intermediate_size=model.layers[0].ffn.w1.out_features,
             num_hidden_layers=config.num_layers,
             num_attention_heads=config.num_heads,
+            num_key_value_heads=config.num_kv_heads,
+            tie_word_embeddings=config.tie_embeddings,
             max_position_embeddings=config.context_length,
             rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
             rms_norm_eps=1e-5,
-            tie_word_embeddings=False,
         )
     )
     llama.load_state_dict(
-        {hf_name(name): hf_rows(name, w, config) for name, w in model.state_dict().items()}
+        {hf_name(name): hf_rows(name, w, config) for name, w in model.state_dict().items()},
+        strict=not config.tie_embeddings,
     )
     return llama
 
@@ -55,26 +57,33 @@ def hf_rows(name, weight, config):
     """The rows of q and k, from neighbouring pairs to Hugging Face's halves; others as they are."""
     if "q_proj" not in name and "k_proj" not in name:
         return weight
-    pairs = weight.view(config.num_heads, config.head_dim // 2, 2, config.d_model)
-    return pairs.transpose(1, 2).reshape(config.d_model, config.d_model)
+    half = config.resolved().head_dim // 2
+    return weight.unflatten(0, (-1, half, 2)).transpose(1, 2).flatten(0, 2)
 
 
 @settings(max_examples=15)
 @given(
     st.integers(1, 3),
-    st.integers(1, 4),
+    st.integers(1, 2),
+    st.integers(1, 2),
     st.integers(1, 4),
     st.sampled_from([None, 1, 40]),
     st.sampled_from([100.0, 10000.0, 500000.0]),
     st.integers(1, 12),
+    st.booleans(),
 )
-def test_logits_and_gradients_equal_hugging_face(layers, heads, half, d_ff, theta, seq):
+def test_logits_and_gradients_equal_hugging_face(
+    layers, kv_heads, group, half, d_ff, theta, seq, tied
+):
+    heads = kv_heads * group
     config = ModelConfig(
         vocab_size=30,
         context_length=12,
         d_model=2 * half * heads,
         num_layers=layers,
         num_heads=heads,
+        num_kv_heads=kv_heads,
+        tie_embeddings=tied,
         d_ff=d_ff,
         rope_theta=theta,
     )
@@ -91,7 +100,7 @@ def test_logits_and_gradients_equal_hugging_face(layers, heads, half, d_ff, thet
     their_logits = llama(token_ids).logits
     torch.testing.assert_close(logits, their_logits, rtol=1e-5, atol=1e-5)
 
-    cross_entropy(logits, targets).backward()
+    model.loss(token_ids, targets).backward()
     cross_entropy(their_logits, targets).backward()
     their_grads = {name: weight.grad for name, weight in llama.named_parameters()}
     for name, weight in model.named_parameters():
@@ -255,10 +264,203 @@ def test_ids_of_another_type(dtype):
         TransformerLM(SMALL)(torch.zeros((2, 5), dtype=dtype))
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own, at import
-def test_compiles_in_one_graph():
-    torch.compiler.reset()
+ATTENTIONS = ("full", "sliding_window", "strided", "linear")
+NORMS = (("rmsnorm", "pre"), ("rmsnorm", "post"), ("layernorm", "pre"), ("none", "pre"))
+FFNS = ("swiglu", "silu", "gelu", "relu2")
+# Each choice meets each other one, though not all of them at once.
+VARIANTS = [
+    {"attention": attention, "norm": norm, "norm_place": place, "ffn": FFNS[(i + j) % 4]}
+    for i, attention in enumerate(ATTENTIONS)
+    for j, (norm, place) in enumerate(NORMS)
+] + [
+    {"num_kv_heads": 1, "norm": "layernorm", "norm_place": "post"},
+    {"num_kv_heads": 2, "qk_norm": True, "tie_embeddings": True},
+    {"position": "none", "logit_soft_cap": 5.0, "z_loss": 1e-3},
+    {"rope_scaling": "llama3", "rope_original_context": 8, "head_dim": 6},
+]
+
+
+def small(**options):
+    sizes = {"vocab_size": 50, "context_length": 16, "d_model": 16, "num_layers": 2, "d_ff": 24}
+    return ModelConfig(**{**sizes, "num_heads": 4, **options})
+
+
+def same(ours, theirs):
+    return all(map(torch.equal, ours, theirs))
+
+
+def test_every_variant_is_causal():
+    token_ids = torch.randint(50, (2, 16))
+    changed = torch.cat((token_ids[:, :9], (token_ids[:, 9:] + 1) % 50), dim=1)
+    for variant in VARIANTS:
+        model = TransformerLM(small(**variant))
+        logits, after = model(token_ids), model(changed)
+        assert torch.equal(logits[:, :9], after[:, :9]), variant
+        assert not torch.allclose(logits[:, 9:], after[:, 9:]), variant
+
+
+def test_every_variant_trains_every_weight():
+    token_ids, targets = torch.randint(50, (2, 2, 16))
+    for variant in VARIANTS:
+        model = TransformerLM(small(**variant))
+        model.loss(token_ids, targets).backward()
+        for name, weight in model.named_parameters():
+            assert weight.grad.isfinite().all() and weight.grad.any(), (variant, name)
+
+
+def test_the_loss_is_that_of_the_logits():
+    token_ids, targets = torch.randint(50, (2, 3, 16))
+    targets[0, 3:7] = -100
+    for variant in VARIANTS:
+        model = TransformerLM(small(**variant), dtype=torch.float64)
+        expected = cross_entropy(model(token_ids), targets, z_loss=model.config.z_loss)
+        torch.testing.assert_close(model.loss(token_ids, targets), expected)
+    targets[0, 3:7] = -1
+    loss = model.loss(token_ids, targets, ignore_index=-1)
+    torch.testing.assert_close(loss, cross_entropy(model(token_ids), targets, ignore_index=-1))
+
+
+def test_a_soft_cap_bends_the_logits():
+    token_ids = torch.randint(50, (2, 16))
+    capped, plain = TransformerLM(small(logit_soft_cap=0.5)), TransformerLM(small())
+    capped.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(capped(token_ids), soft_cap(plain(token_ids), 0.5))
+
+
+def test_tied_embeddings_are_one_weight():
+    model = TransformerLM(small(tie_embeddings=True))
+    assert model.output_weight is model.token_embeddings.weight
+    assert "lm_head.weight" not in model.state_dict()
+    untied = TransformerLM(small())
+    assert untied.num_parameters() - model.num_parameters() == 50 * 16
+    untied.load_state_dict(model.state_dict() | {"lm_head.weight": model.output_weight})
+    token_ids, targets = torch.randint(50, (2, 3, 16))
+    assert torch.equal(untied(token_ids), model(token_ids))
+    model.loss(token_ids, targets).backward()
+    untied.loss(token_ids, targets).backward()
+    both = untied.token_embeddings.weight.grad + untied.lm_head.weight.grad
+    torch.testing.assert_close(model.output_weight.grad, both)
+
+
+def test_initialisation_is_that_of_float32_whatever_the_type():
+    for variant in VARIANTS:
+        weights = []
+        for dtype in (torch.float32, torch.bfloat16, torch.float64):
+            torch.manual_seed(3)
+            weights.append(TransformerLM(small(**variant), dtype=dtype).parameters())
+        for single, half, double in zip(*weights, strict=True):
+            assert torch.equal(single.to(torch.bfloat16), half)
+            assert torch.equal(single.double(), double)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_by_way_of_the_meta_device_every_variant_is_the_same(dtype):
+    token_ids = torch.randint(50, (2, 16))
+    for variant in VARIANTS:
+        torch.manual_seed(3)
+        model = TransformerLM(small(**variant), dtype=dtype)
+        meta = TransformerLM(small(**variant), device="meta", dtype=dtype)
+        assert {x.device.type for x in (*meta.parameters(), *meta.buffers())} == {"meta"}
+        meta.to_empty(device="cpu")
+        torch.manual_seed(3)
+        meta.reset_parameters()
+        assert list(meta.state_dict()) == list(model.state_dict())
+        assert same(meta.parameters(), model.parameters()), variant
+        assert torch.equal(meta(token_ids), model(token_ids)), variant
+
+
+def test_the_meta_device_draws_no_random_numbers():
+    state = torch.get_rng_state()
+    TransformerLM(small(tie_embeddings=True), device="meta")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_logits_start_out_small():
+    for variant in VARIANTS:
+        if variant.get("norm") == "none":
+            continue
+        model = TransformerLM(small(**variant, vocab_size=1000, d_model=64))
+        logits = model(torch.randint(1000, (4, 16)))
+        assert logits.std() < 1, variant
+
+
+def saved_bytes(run):
+    """What the forward pass keeps for the backward pass, in bytes."""
+    storages = {}
+
+    def pack(x):
+        storages[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        out = run()
+    return out, sum(storages.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_activation_checkpointing_changes_nothing_but_memory(dtype):
+    token_ids, targets = torch.randint(50, (2, 3, 16))
+    document_ids = torch.arange(16).expand(3, 16) // 5
+    for variant in VARIANTS:
+        model = TransformerLM(small(**variant), dtype=dtype)
+        twin = TransformerLM(small(**variant), dtype=dtype, activation_checkpointing=True)
+        twin.load_state_dict(model.state_dict())
+        kept = []
+        for one in (model, twin):
+            loss, size = saved_bytes(
+                lambda one=one: one.loss(token_ids, targets, document_ids=document_ids)
+            )
+            loss.backward()
+            kept.append((loss, size))
+        assert torch.equal(kept[0][0], kept[1][0]), variant
+        assert kept[1][1] < kept[0][1] / 2, variant
+        grads = ([w.grad for w in one.parameters()] for one in (model, twin))
+        assert same(*grads), variant
+
+
+def test_activation_checkpointing_may_be_switched():
     model = TransformerLM(SMALL)
     token_ids = torch.randint(50, (2, 16))
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(token_ids), model(token_ids))
+    _, plain = saved_bytes(lambda: model.loss(token_ids, token_ids))
+    model.activation_checkpointing = True
+    _, less = saved_bytes(lambda: model.loss(token_ids, token_ids))
+    assert less < plain
+    with torch.no_grad():
+        assert not model(token_ids).requires_grad
+    model(token_ids, cache=model.new_cache(2))
+
+
+def test_activation_checkpointing_under_autocast():
+    token_ids = torch.randint(50, (2, 16))
+    grads = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        model = TransformerLM(SMALL, activation_checkpointing=checkpointing)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model.loss(token_ids, token_ids)
+        loss.backward()
+        grads.append([weight.grad for weight in model.parameters()])
+    assert same(*grads)
+
+
+def test_every_variant_in_bfloat16():
+    token_ids, targets = torch.randint(50, (2, 3, 16))
+    for variant in VARIANTS:
+        half = TransformerLM(small(**variant), dtype=torch.bfloat16)
+        logits = half(token_ids)
+        assert logits.dtype == torch.bfloat16
+        loss = half.loss(token_ids, targets)
+        loss.backward()
+        assert {p.grad.dtype for p in half.parameters()} == {torch.bfloat16}
+        exact = half.float()
+        size = exact(token_ids).abs().max().item()
+        torch.testing.assert_close(logits.float(), exact(token_ids), rtol=0.1, atol=0.1 * size)
+        assert loss.item() == pytest.approx(exact.loss(token_ids, targets).item(), rel=0.05)
+
+
+def test_positions_without_rope():
+    model = TransformerLM(small(position="none"))
+    message = "token_positions have no use without rope: give rope, or leave them"
+    with pytest.raises(ValueError, match=message):
+        model(torch.zeros(1, 3, dtype=torch.int64), torch.arange(3))
+    assert "rope" not in str(model)
