@@ -36,7 +36,7 @@ def test_examples_print_what_they_say(tmp_path: Path, name: str, code: str, outp
 
 @pytest.mark.parametrize(
     "readme",
-    [*READMES, ROOT / "docs" / "bpe.md"],
+    [*READMES, ROOT / "docs" / "bpe.md", ROOT / "docs" / "transformer.md"],
     ids=lambda path: f"{path.parent.name}-{path.stem}",
 )
 def test_sessions_answer_what_they_say(

@@ -84,11 +84,12 @@ def test_time_and_memory_grow_with_seq_times_window(record_allocations, packed):
     assert flops > 0
     assert largest < 1024 * 1024 // 2
     twice = cost(2048, 64)
-    assert twice[0] == 2 * flops
+    # The first block costs less than the others.
+    assert twice[0] == pytest.approx(2 * flops, rel=0.04)
     assert twice[1] == pytest.approx(2 * total_bytes, rel=0.1)
     assert twice[2] == pytest.approx(2 * largest, rel=0.1)
     wider = cost(1024, 128)
-    assert wider[0] == 2 * flops
+    assert wider[0] == pytest.approx(2 * flops, rel=0.04)
     assert wider[1] < 2.1 * total_bytes
 
 

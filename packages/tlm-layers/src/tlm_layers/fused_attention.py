@@ -39,7 +39,7 @@ def fused_attention(
     # The kernels take one axis before the heads.
     leading = q.shape[:-3]
     rows = math.prod(leading)
-    if mask is not None:
+    if mask is not None and mask.ndim > 2:
         mask = mask.expand(*leading, *mask.shape[-3:]).reshape(rows, *mask.shape[-3:])
     q, k, v = (x.reshape(rows, *x.shape[-3:]) for x in (q, k, v))
     return fused_attention(q, k, v, mask, is_causal).reshape(*leading, *q.shape[-3:])

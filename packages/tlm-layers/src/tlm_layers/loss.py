@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from tlm_layers.chunked_loss import ChunkedCrossEntropy, LossOptions
+from tlm_layers.precision import matmul_dtype
 
 
 def soft_cap(logits: Tensor, cap: float | None) -> Tensor:
@@ -111,14 +112,12 @@ def linear_cross_entropy(
         raise ValueError(f"{chunk_tokens=} must be positive")
     flat_targets = targets.flatten()
     _check_targets(flat_targets, ignore_index, len(weight))
-    device = hidden.device.type
-    autocast = torch.is_autocast_enabled(device) and hidden.dtype != torch.float64
     options = LossOptions(
         ignore_index=ignore_index,
         z_loss=z_loss,
         logit_soft_cap=logit_soft_cap,
         chunk_tokens=chunk_tokens,
-        dtype=torch.get_autocast_dtype(device) if autocast else hidden.dtype,
+        dtype=matmul_dtype(hidden),
         needs_gradients=torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad),
     )
     loss: Tensor = ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from tlm_layers.config import Norm
+from tlm_layers.precision import matmul_dtype
 
 
 class RMSNorm(nn.Module):
@@ -59,9 +60,9 @@ class RMSNorm(nn.Module):
         if x.device.type == "cpu" and not torch.compiler.is_compiling():
             wide = torch.promote_types(x.dtype, torch.float32)
             norm = _rms_norm_on_cpu if torch.is_grad_enabled() else _CpuRMSNorm.forward
-            return norm(x, self.weight.to(wide), self.eps, _out_dtype(x))[0]
+            return norm(x, self.weight.to(wide), self.eps, matmul_dtype(x))[0]
         out = F.rms_norm(x, (self.d_model,), self.weight.to(x.dtype), self.eps)
-        return out.to(_out_dtype(x))
+        return out.to(matmul_dtype(x))
 
     def extra_repr(self) -> str:
         """The width and eps, for `print(model)`."""
@@ -153,7 +154,7 @@ class LayerNorm(nn.Module):
             Activations, (..., d_model), of the type of `x`; under autocast of its type.
         """
         weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
-        return F.layer_norm(x, (self.d_model,), weight, bias, self.eps).to(_out_dtype(x))
+        return F.layer_norm(x, (self.d_model,), weight, bias, self.eps).to(matmul_dtype(x))
 
     def extra_repr(self) -> str:
         """The width and eps, for `print(model)`."""
@@ -180,14 +181,6 @@ def make_norm(
         return nn.Identity()
     norms = {"rmsnorm": RMSNorm, "layernorm": LayerNorm}
     return norms[kind](d_model, eps, device=device, dtype=dtype)
-
-
-def _out_dtype(x: Tensor) -> torch.dtype:
-    # What follows a norm is a matrix product, for which autocast would cast it, each one anew.
-    device = x.device.type
-    if torch.is_autocast_enabled(device) and x.dtype != torch.float64:
-        return torch.get_autocast_dtype(device)
-    return x.dtype
 
 
 def _check(d_model: int, eps: float) -> None:

@@ -45,13 +45,17 @@ class SlidingWindowAttention:
             return FullAttention()(q, k, v, documents)
         if documents is not None and prefers_flex(q):
             return flex_attention_by_document(q, k, v, documents, size)
-        keys, values = with_previous(cut(k, size)), with_previous(cut(v, size))
-        mask = local_mask(seq, size, size, documents, q.device)
-        # The blocks take the place of one more leading axis, before the heads.
-        # (..., heads, blocks, size, head_dim) -> (..., blocks, heads, size, head_dim)
-        q, k, v = (x.transpose(-4, -3) for x in (cut(q, size), keys, values))
-        heads = fused_attention(q, k, v, mask.unsqueeze(-3))
-        return join(heads.transpose(-4, -3), seq)
+        if documents is not None:
+            mask = local_mask(seq, size, size, documents, q.device)
+            keys, values = with_previous(cut(k, size)), with_previous(cut(v, size))
+            return join(_attend(cut(q, size), keys, values, mask.unsqueeze(-3)), seq)
+        # One mask serves all blocks but the first, which has none before it. A copy of that one
+        # keeps no more than itself for the backward pass.
+        first = fused_attention(*(x[..., :size, :].clone() for x in (q, k, v)), is_causal=True)
+        mask = torch.ones(size, 2 * size, dtype=torch.bool, device=q.device).tril(size).triu(1)
+        queries, (keys, values) = cut(q[..., size:, :], size), (_pairs(x, size) for x in (k, v))
+        rest = join(_attend(queries, keys, values, mask), seq - size)
+        return torch.cat((first, rest), dim=-2)
 
     def new_cache(
         self,
@@ -99,3 +103,17 @@ class SlidingWindowAttention:
         k = torch.cat((cache.keys.to(k.dtype), k), dim=-2)
         v = torch.cat((cache.values.to(v.dtype), v), dim=-2)
         return fused_attention(q, k, v, mask.unsqueeze(-3))
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    # The blocks become one more leading axis, before the heads:
+    # (..., heads, blocks, size, head_dim) -> (..., blocks, heads, size, head_dim)
+    q, k, v = (x.transpose(-4, -3) for x in (q, k, v))
+    return fused_attention(q, k, v, mask).transpose(-4, -3)
+
+
+def _pairs(x: Tensor, size: int) -> Tensor:
+    # Each block but the first, behind the one before it.
+    own = cut(x[..., size:, :], size)
+    before = cut(x[..., : own.shape[-3] * size, :], size)
+    return torch.cat((before, own), dim=-2)

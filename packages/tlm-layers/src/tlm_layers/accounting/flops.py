@@ -139,5 +139,8 @@ def _mixing(shape: Shape) -> int:
         keys = 2 * config.stride + -(-shape.seq // config.stride)
         return 4 * shape.d_q * shape.padded(config.stride) * keys
     if shape.window_size is not None:
-        return 4 * shape.d_q * shape.padded(shape.window_size) * 2 * shape.window_size
+        window = shape.window_size
+        # The first block has none before it.
+        keys = 2 * shape.padded(window) - shape.batch_size * window
+        return 4 * shape.d_q * keys * window
     return 4 * shape.d_q * shape.tokens * shape.seq

@@ -130,11 +130,13 @@ def _fused(shape: Shape, dtype_bytes: int) -> int:
     sums = shape.config.num_heads * _FLOAT32
     if window is None:
         return (2 * (shape.d_q + shape.d_kv) * dtype_bytes + sums) * shape.tokens
-    # Keys and values lie twice, in their own block and before the next; the mask is as wide.
+    # Keys and values lie twice, in their own block and before the next, but for the first block;
+    # what is put together of the first block and the rest is kept beside them.
     padded = shape.padded(window)
-    kept = ((2 * shape.d_q + 4 * shape.d_kv + 2 * window) * dtype_bytes + sums) * padded
-    is_padded = padded != shape.tokens
-    return kept + is_padded * shape.d_q * dtype_bytes * shape.tokens
+    first = shape.batch_size * window
+    kept = 2 * shape.d_q * padded + 2 * shape.d_kv * first + 4 * shape.d_kv * (padded - first)
+    joined = shape.d_q * shape.tokens
+    return (kept + joined + 2 * window**2) * dtype_bytes + sums * padded
 
 
 def _strided(shape: Shape, dtype_bytes: int) -> int:

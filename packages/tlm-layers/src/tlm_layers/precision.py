@@ -1,0 +1,23 @@
+"""Types of numbers under autocast."""
+
+import torch
+from torch import Tensor
+
+
+def matmul_dtype(x: Tensor) -> torch.dtype:
+    """The type in which a matrix product of `x` is computed: its own, or autocast's.
+
+    A norm, after which only products stand, answers in this type: autocast would cast its answer
+    anew for each of them.
+
+    Args:
+        x: of a floating type, any shape.
+    """
+    device = x.device.type
+    if (
+        x.dtype != torch.float64
+        and torch.amp.is_autocast_available(device)  # not for the meta device
+        and torch.is_autocast_enabled(device)
+    ):
+        return torch.get_autocast_dtype(device)
+    return x.dtype
