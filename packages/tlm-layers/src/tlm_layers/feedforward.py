@@ -63,7 +63,7 @@ class SwiGLU(nn.Module):
 
 
 class _Gated(torch.autograd.Function):
-    """silu(gate) · inner, which keeps its two inputs for the backward pass; autograd keeps three."""
+    """silu(gate) · inner, keeping two tensors for the backward pass where autograd keeps three."""
 
     generate_vmap_rule = True
 

@@ -51,7 +51,8 @@ class SlidingWindowAttention:
             return join(_attend(cut(q, size), keys, values, mask.unsqueeze(-3)), seq)
         # One mask serves all blocks but the first, which has none before it. A copy of that one
         # keeps no more than itself for the backward pass.
-        first = fused_attention(*(x[..., :size, :].clone() for x in (q, k, v)), is_causal=True)
+        start = [x[..., :size, :].clone() for x in (q, k, v)]
+        first = fused_attention(start[0], start[1], start[2], is_causal=True)
         mask = torch.ones(size, 2 * size, dtype=torch.bool, device=q.device).tril(size).triu(1)
         queries, (keys, values) = cut(q[..., size:, :], size), (_pairs(x, size) for x in (k, v))
         rest = join(_attend(queries, keys, values, mask), seq - size)
