@@ -181,7 +181,9 @@ def run_checks(rank, folder):
         if failed:
             break
     (Path(folder) / f"rank{rank}.json").write_text(json.dumps(results))
-    dist.destroy_process_group()
+    dist.barrier()
+    sys.stdout.flush()
+    os._exit(0)  # with no teardown, in which the one that is last may miss the other
 
 
 @pytest.fixture(scope="module")
@@ -192,15 +194,19 @@ def results(tmp_path_factory):
     command = [sys.executable, __file__]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     processes = [
-        subprocess.Popen([*command, str(rank), str(folder)], env=environment)
+        subprocess.Popen(
+            [*command, str(rank), str(folder)], env=environment, stderr=subprocess.PIPE, text=True
+        )
         for rank in range(RANKS)
     ]
     try:
         for process in processes:
-            assert process.wait(timeout=180) == 0
+            _, errors = process.communicate(timeout=180)
+            assert process.returncode == 0, errors
     finally:
         for process in processes:
             process.kill()
+            process.communicate()
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(RANKS)]
 
 

@@ -95,16 +95,15 @@ class Adafactor(CheckedOptimizer):
     def _update(
         self, group: Group, weights: list[Tensor], grads: list[Tensor], states: list[State]
     ) -> None:
-        lr, least_size = group["lr"], group["eps"][1]
-        torch._foreach_add_([state["step"] for state in states], 1)
-        sizes = [_rms(weight) for weight in weights]
-        if isinstance(lr, Tensor) or lr * group["weight_decay"] != 0:
-            torch._foreach_mul_(weights, 1 - lr * group["weight_decay"])
-        for weight, grad, state, size in zip(weights, grads, states, sizes, strict=True):
+        # One after the other, so that no more than one matrix is held beside weights and gradients.
+        for weight, grad, state in zip(weights, grads, states, strict=True):
+            state["step"].add_(1)
+            size = _rms(weight).clamp(min=group["eps"][1])
             update = _normalized(grad, state, group)
-            relative = torch.clamp(state["step"].rsqrt(), max=lr)
-            scale = size.clamp(min=least_size) * relative / (_rms(update) / group["d"]).clamp(min=1)
-            weight.addcmul_(update, scale, value=-1)
+            relative = torch.clamp(state["step"].rsqrt(), max=group["lr"])
+            too_large = (_rms(update) / group["d"]).clamp(min=1)
+            weight.mul_(1 - group["lr"] * group["weight_decay"])
+            weight.addcmul_(update, size * relative / too_large, value=-1)
 
 
 def _normalized(grad: Tensor, state: State, group: Group) -> Tensor:

@@ -49,6 +49,7 @@ class AdamW(CheckedOptimizer):
         "maximize": TRUE_OR_FALSE,
     }
     _fixed: ClassVar = {"amsgrad": False, "differentiable": False, "decoupled_weight_decay": True}
+    _in_place: ClassVar = True
 
     def __init__(
         self,

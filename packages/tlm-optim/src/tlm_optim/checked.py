@@ -1,5 +1,6 @@
 """What the optimizers share: checks of all that comes in, and the way of a step."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, overload
 
@@ -7,7 +8,14 @@ import torch
 from torch import Tensor
 from torch._compile import _disable_dynamo
 
-from tlm_optim.layout import check_parameter, laid_out_as, local, refuse_sparse, replicated
+from tlm_optim.layout import (
+    check_parameter,
+    is_distributed,
+    laid_out_as,
+    local,
+    refuse_sparse,
+    replicated,
+)
 from tlm_optim.loading import ExactLoading
 from tlm_optim.rounding import ROUNDED_OFF, round_back, wide_dtype, widened
 from tlm_optim.settings import Rule, check_settings
@@ -17,13 +25,12 @@ State = dict[str, Tensor]
 
 
 def _part_elements(device: torch.device) -> int:
-    """Return how many elements are updated in one go.
+    """Return how many elements are updated in one go, where an update needs room of its own.
 
-    What a step holds beside weights, gradients and states is a few times so much, whatever the
-    model's size. A GPU wants few and large calls; a CPU has what it holds in its caches, so that
-    each parameter goes alone.
+    The room is a few times so much, whatever the model's size. A GPU wants few and large calls; a
+    CPU has the room in its caches.
     """
-    return 0 if device.type == "cpu" else 2**25
+    return 2**18 if device.type == "cpu" else 2**25
 
 
 class Part(NamedTuple):
@@ -33,6 +40,17 @@ class Part(NamedTuple):
     weights: list[Tensor]
     grads: list[Tensor]
     states: list[State]
+
+    def local(self) -> "Part":
+        """Return it with what this process holds of each `DTensor`."""
+        if not any(map(is_distributed, self.weights)):
+            return self
+        return Part(
+            self.group,
+            [local(weight) for weight in self.weights],
+            [local(grad) for grad in self.grads],
+            [{name: local(value) for name, value in state.items()} for state in self.states],
+        )
 
 
 class CheckedOptimizer(ExactLoading):
@@ -48,6 +66,8 @@ class CheckedOptimizer(ExactLoading):
     _fixed: ClassVar[Mapping[str, Any]] = {"differentiable": False}
     # Whether every element goes its own way, so that the shards of a DTensor can be taken apart.
     _elementwise: ClassVar[bool] = True
+    # Whether float32 weights are updated with no room of its own, so that all can go at once.
+    _in_place: ClassVar[bool] = False
     # States that stand for rows or columns, and that every process holds whole.
     _factors: ClassVar[frozenset[str]] = frozenset()
 
@@ -99,7 +119,7 @@ class CheckedOptimizer(ExactLoading):
             if group["maximize"]:
                 grads = [-grad for grad in grads]
             wide = wide_dtype(weights[0].dtype)
-            grads = [grad.to(wide) for grad in grads]
+            grads = [grad if grad.dtype == wide else grad.to(wide) for grad in grads]
             if weights[0].dtype == wide:
                 self._update(group, weights, grads, states)
             else:
@@ -123,7 +143,7 @@ class CheckedOptimizer(ExactLoading):
                 grad = laid_out_as(parameter, grad, type(self).__name__)
                 kind = (parameter.device, parameter.dtype)
                 size = parameter.numel()
-                if kind not in open_parts or sizes[kind] + size > _part_elements(parameter.device):
+                if kind not in open_parts or sizes[kind] + size > self._room(*kind):
                     open_parts[kind], sizes[kind] = Part(group, [], [], []), 0
                     parts.append(open_parts[kind])
                 part = open_parts[kind]
@@ -132,17 +152,11 @@ class CheckedOptimizer(ExactLoading):
                 part.grads.append(grad)
         for part in parts:
             part.states.extend(self._state_of(weight, part.group) for weight in part.weights)
-        if not self._elementwise:
-            return parts
-        return [
-            Part(
-                part.group,
-                [local(weight) for weight in part.weights],
-                [local(grad) for grad in part.grads],
-                [{name: local(value) for name, value in state.items()} for state in part.states],
-            )
-            for part in parts
-        ]
+        return [part.local() for part in parts] if self._elementwise else parts
+
+    def _room(self, device: torch.device, dtype: torch.dtype) -> float:
+        no_room_needed = self._in_place and dtype == wide_dtype(dtype)
+        return math.inf if no_room_needed else _part_elements(device)
 
     def _state_of(self, parameter: Tensor, group: Group) -> State:
         state: State = self.state[parameter]
@@ -154,15 +168,18 @@ class CheckedOptimizer(ExactLoading):
             elif name in self._factors:
                 if name not in state:
                     state[name] = replicated(parameter.new_zeros(shape, dtype=wide))
-            elif name in state:
-                state[name] = laid_out_as(parameter, state[name].to(wide), type(self).__name__)
             else:
-                state[name] = torch.zeros_like(parameter, dtype=wide)
+                self._lay_out(state, name, parameter, wide)
         if parameter.dtype != wide:
-            rest = state.get(ROUNDED_OFF)
-            rest = torch.zeros_like(parameter) if rest is None else rest
-            state[ROUNDED_OFF] = laid_out_as(parameter, rest, type(self).__name__)
+            self._lay_out(state, ROUNDED_OFF, parameter, parameter.dtype)
         return state
+
+    def _lay_out(self, state: State, name: str, parameter: Tensor, dtype: torch.dtype) -> None:
+        value = state.get(name)
+        if value is None:
+            state[name] = torch.zeros_like(parameter, dtype=dtype)
+        else:
+            state[name] = laid_out_as(parameter, value, type(self).__name__, dtype)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a state, as `load_state_dict` does; what we cannot go on with is refused."""

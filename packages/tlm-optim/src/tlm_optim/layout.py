@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING, TypeGuard
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 def is_distributed(tensor: Tensor) -> "TypeGuard[DTensor]":
     """Say whether a tensor is a `DTensor`, spread over processes."""
+    kind = type(tensor)
+    if kind is Tensor or kind is nn.Parameter:  # a step asks this of every tensor
+        return False
     # Where there is one, its module is imported; to import it here would take half a second.
     module = sys.modules.get("torch.distributed.tensor")
     return isinstance(tensor, getattr(module, "DTensor", ()))
@@ -70,7 +73,9 @@ def check_parameter(parameter: Tensor, taker: str) -> None:
         )
 
 
-def laid_out_as(parameter: Tensor, tensor: Tensor, taker: str) -> Tensor:
+def laid_out_as(
+    parameter: Tensor, tensor: Tensor, taker: str, dtype: torch.dtype | None = None
+) -> Tensor:
     """Return a tensor of a parameter's shape with its strides and its spread over processes.
 
     The fused kernels walk raw memory, whatever the strides: all their tensors need the same ones.
@@ -79,6 +84,7 @@ def laid_out_as(parameter: Tensor, tensor: Tensor, taker: str) -> Tensor:
         parameter: the pattern.
         tensor: a gradient or a state.
         taker: the name of the optimizer, for the messages.
+        dtype: the type to have; None for that of `tensor`.
 
     Returns:
         `tensor` itself, or where it lies otherwise a copy.
@@ -86,6 +92,8 @@ def laid_out_as(parameter: Tensor, tensor: Tensor, taker: str) -> Tensor:
     Raises:
         ValueError: the parameter has gaps or overlaps in memory.
     """
+    if dtype is not None and tensor.dtype != dtype:
+        tensor = tensor.to(dtype)
     tensor = spread_as(parameter, tensor)
     if local(tensor).stride() == local(parameter).stride():
         return tensor

@@ -18,7 +18,7 @@ ROUNDED_OFF = "rounded_off"
 
 def wide_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the type for states and arithmetic: float32, or float64 for float64."""
-    return torch.promote_types(dtype, torch.float32)
+    return dtype if dtype is torch.float32 else torch.promote_types(dtype, torch.float32)
 
 
 def widened(weights: list[Tensor], states: list[dict[str, Tensor]]) -> list[Tensor]:

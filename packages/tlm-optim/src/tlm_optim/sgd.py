@@ -51,6 +51,7 @@ class SGD(CheckedOptimizer):
         "maximize": TRUE_OR_FALSE,
     }
     _fixed: ClassVar = {"dampening": 0, "differentiable": False}
+    _in_place: ClassVar = True
 
     def __init__(
         self,
