@@ -1,12 +1,27 @@
 """Torch's fused attention kernels: the scores are never held all at once."""
 
-import math
+import warnings
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
+
+def _cpu_kernel_takes_groups() -> bool:
+    # Older versions of torch, such as 2.6, fall back to plain operations for grouped heads.
+    q, k = torch.zeros(1, 2, 1, 8), torch.zeros(1, 1, 1, 8)
+    try:
+        with sdpa_kernel(SDPBackend.FLASH_ATTENTION), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch gives the reason for the error below
+            F.scaled_dot_product_attention(q, k, k, enable_gqa=True)
+    except RuntimeError:
+        return False
+    return True
+
+
+CPU_KERNEL_TAKES_GROUPS = _cpu_kernel_takes_groups()
 _HAS_AMX: bool = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
 
 
@@ -33,16 +48,21 @@ def fused_attention(
         return fused_attention(q, k, v, mask, is_causal).to(dtype)
     if q.ndim == 4:
         grouped = q.shape[-3] != k.shape[-3]
+        if grouped and q.device.type == "cpu" and not CPU_KERNEL_TAKES_GROUPS:
+            group = q.shape[-3] // k.shape[-3]
+            k, v = k.repeat_interleave(group, -3), v.repeat_interleave(group, -3)
+            grouped = False
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=is_causal, enable_gqa=grouped
         )
     # The kernels take one axis before the heads.
+    if q.ndim == 3:
+        return fused_attention(q[None], k[None], v[None], mask, is_causal)[0]
     leading = q.shape[:-3]
-    rows = math.prod(leading)
     if mask is not None and mask.ndim > 2:
-        mask = mask.expand(*leading, *mask.shape[-3:]).reshape(rows, *mask.shape[-3:])
-    q, k, v = (x.reshape(rows, *x.shape[-3:]) for x in (q, k, v))
-    return fused_attention(q, k, v, mask, is_causal).reshape(*leading, *q.shape[-3:])
+        mask = mask.expand(*leading, *mask.shape[-3:]).flatten(0, -4)
+    q, k, v = q.flatten(0, -4), k.flatten(0, -4), v.flatten(0, -4)
+    return fused_attention(q, k, v, mask, is_causal).unflatten(0, leading)
 
 
 def _trains_faster_in_float32(q: Tensor) -> bool:

@@ -15,7 +15,7 @@ def cut(x: Tensor, size: int) -> Tensor:
     Returns:
         (..., blocks, size, d).
     """
-    blocks = -(-x.shape[-2] // size)
+    blocks = (x.shape[-2] + size - 1) // size
     padded = F.pad(x, (0, 0, 0, blocks * size - x.shape[-2]))
     return torch.unflatten(padded, -2, (blocks, size))
 
@@ -30,7 +30,10 @@ def join(blocks: Tensor, seq: int) -> Tensor:
     Returns:
         (..., seq, d).
     """
-    return blocks.flatten(-3, -2)[..., :seq, :]
+    padded = blocks.flatten(-3, -2)
+    if torch.compiler.is_compiling():  # a slice is another graph where it cuts nothing off
+        return padded.index_select(-2, torch.arange(seq, device=padded.device))
+    return padded[..., :seq, :]
 
 
 def with_previous(blocks: Tensor) -> Tensor:
@@ -66,7 +69,7 @@ def local_mask(
         bool, (blocks, size, 2 · size), or (..., blocks, size, 2 · size) with documents. A token
         of the padding sees itself.
     """
-    blocks = -(-seq // size)
+    blocks = (seq + size - 1) // size
     query = torch.arange(blocks * size, device=device).view(blocks, size, 1)
     key = query.view(blocks, 1, size)
     key = torch.cat((key - size, key), dim=-1)  # (blocks, 1, 2 · size)
