@@ -403,3 +403,35 @@ def test_the_notes_of_schedulers_pass():
     other = AdamW([weight])
     other.load_state_dict(optimizer.state_dict())
     assert other.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"]
+
+
+def test_states_of_bfloat16_weights_pass_to_and_from_torch():
+    theirs = small_model(dtype=torch.bfloat16)
+    their_optimizer = torch.optim.AdamW(theirs.parameters())
+    train(theirs, their_optimizer, 5)
+    optimizer = AdamW(theirs.parameters())
+    optimizer.load_state_dict(copy.deepcopy(their_optimizer.state_dict()))
+    for parameter in theirs.parameters():
+        kept = their_optimizer.state[parameter]["exp_avg"]
+        assert kept.dtype == torch.bfloat16
+        assert torch.equal(optimizer.state[parameter]["exp_avg"].float(), kept.float())
+    train(theirs, optimizer, 5, start=5)
+    assert {s["exp_avg"].dtype for s in optimizer.state.values()} == {torch.float32}
+    their_optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    train(theirs, their_optimizer, 5, start=10)
+
+
+def test_what_a_hook_makes_of_a_state_is_what_is_loaded():
+    weight = nn.Parameter(torch.ones(3, dtype=torch.bfloat16))
+    weight.grad = torch.ones_like(weight)
+    first, second = AdamW([weight]), AdamW([weight])
+    first.step()
+
+    def halve(optimizer, state_dict):
+        state = copy.deepcopy(state_dict["state"])
+        state[0]["exp_avg"] /= 3
+        return {**state_dict, "state": state}
+
+    second.register_load_state_dict_pre_hook(halve)
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(second.state[weight]["exp_avg"], first.state[weight]["exp_avg"] / 3)

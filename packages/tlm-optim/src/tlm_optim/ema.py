@@ -25,8 +25,8 @@ class ExponentialMovingAverage:
 
         average ← average + (1 − β) / (1 − βᵗ) · (θ − average)
 
-    in float32 for weights of half types, on the weights' device, and spread as they are where
-    they are `DTensor`s. Buffers, such as the statistics of batch norm, are not averaged.
+    in float32 for weights of half types, on the weights' device, and spread over processes as a
+    weight is that is a `DTensor`. Buffers, such as the statistics of batch norm, are not averaged.
 
     Args:
         model: whose trained parameters; those with `requires_grad=False` are left out.

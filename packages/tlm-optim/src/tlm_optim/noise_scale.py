@@ -9,15 +9,15 @@ class GradientNoiseScale:
     A gradient over b samples is the true gradient G and noise of covariance Σ / b. The simple
     noise scale is
 
-        B = tr(Σ) / |G|²
+        B = tr(Σ) / ‖G‖²
 
     At batch sizes far below B, twice the batch gives nearly twice the progress of a step; far
     above, nearly none. From squared norms of gradients over b samples (a micro-batch, a
     data-parallel rank) and over B samples (the whole batch) of each step come the unbiased
     estimates
 
-        |G|² ≈ (B |G_B|² − b |G_b|²) / (B − b)
-        tr(Σ) ≈ (|G_b|² − |G_B|²) / (1 / b − 1 / B)
+        ‖G‖² ≈ (B ‖G_B‖² − b ‖G_b‖²) / (B − b)
+        tr(Σ) ≈ (‖G_b‖² − ‖G_B‖²) / (1 / b − 1 / B)
 
     each of which is averaged over steps (with the correction of Adam for a start at 0) before
     they are divided. Follows McCandlish et al. 2018, https://arxiv.org/abs/1812.06162
@@ -47,7 +47,7 @@ class GradientNoiseScale:
         self.decay = decay
         self.updates = 0
         self.gradient_square = 0.0
-        """The estimate of |G|²."""
+        """The estimate of ‖G‖²."""
         self.noise = 0.0
         """The estimate of tr(Σ), in units of one sample."""
 
