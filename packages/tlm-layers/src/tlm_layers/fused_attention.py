@@ -46,23 +46,24 @@ def fused_attention(
     if _trains_faster_in_float32(q):
         q, k, v, dtype = q.float(), k.float(), v.float(), q.dtype
         return fused_attention(q, k, v, mask, is_causal).to(dtype)
-    if q.ndim == 4:
-        grouped = q.shape[-3] != k.shape[-3]
-        if grouped and q.device.type == "cpu" and not CPU_KERNEL_TAKES_GROUPS:
-            group = q.shape[-3] // k.shape[-3]
-            k, v = k.repeat_interleave(group, -3), v.repeat_interleave(group, -3)
-            grouped = False
-        return F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=is_causal, enable_gqa=grouped
-        )
+    grouped = q.shape[-3] != k.shape[-3]
+    if grouped and q.device.type == "cpu" and not CPU_KERNEL_TAKES_GROUPS:
+        group = q.shape[-3] // k.shape[-3]
+        k, v = k.repeat_interleave(group, -3), v.repeat_interleave(group, -3)
+        grouped = False
     # The kernels take one axis before the heads.
-    if q.ndim == 3:
-        return fused_attention(q[None], k[None], v[None], mask, is_causal)[0]
     leading = q.shape[:-3]
     if mask is not None and mask.ndim > 2:
-        mask = mask.expand(*leading, *mask.shape[-3:]).flatten(0, -4)
-    q, k, v = q.flatten(0, -4), k.flatten(0, -4), v.flatten(0, -4)
-    return fused_attention(q, k, v, mask, is_causal).unflatten(0, leading)
+        mask = _merge(mask.expand(*leading, *mask.shape[-3:]))
+    out = F.scaled_dot_product_attention(
+        _merge(q), _merge(k), _merge(v), mask, is_causal=is_causal, enable_gqa=grouped
+    )
+    return out.reshape(*leading, *out.shape[-3:])
+
+
+def _merge(x: Tensor) -> Tensor:
+    # (..., heads, queries, d) -> (rows, heads, queries, d)
+    return x.unsqueeze(0).flatten(0, -4)
 
 
 def _trains_faster_in_float32(q: Tensor) -> bool:

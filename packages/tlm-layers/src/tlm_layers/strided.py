@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tlm_layers.activations import softmax
+from tlm_layers.full_attention import FullAttention
 from tlm_layers.fused_attention import fused_attention
 from tlm_layers.kv_cache import Append, FullCache
 from tlm_layers.local_blocks import cut, join, local_mask, with_previous
@@ -42,6 +43,8 @@ class StridedAttention:
             Weighted values, (..., num_heads, seq, head_dim).
         """
         seq, dtype = q.shape[-2], q.dtype
+        if seq <= self.stride:
+            return FullAttention()(q, k, v, documents)
         wide = torch.promote_types(dtype, torch.float32)
         group = q.shape[-3] // k.shape[-3]
         q = cut(q.to(wide) / math.sqrt(q.shape[-1]), self.stride)
