@@ -57,9 +57,6 @@ def comparisons() -> dict[str, Callable[[], dict[str, Side]]]:
     """Name each comparison, with what makes its sides: ours first, then its peers."""
     optim = torch.optim
 
-    def sides(shapes: list[tuple[int, ...]], **makers: Callable[..., object]) -> dict[str, Side]:
-        return {name: make(parameters(shapes)).step for name, make in makers.items()}
-
     def adamw() -> dict[str, Side]:
         return {
             "tlm": AdamW(parameters(SHAPES)).step,

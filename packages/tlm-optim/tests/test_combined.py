@@ -146,12 +146,19 @@ def test_closure_is_called_once():
     assert optimizer.step() is None
 
 
-def test_a_state_with_another_optimizers_settings_is_refused():
-    model = small_model()
-    muon, adamw = parts(model)
-    other = Combined(AdamW(muon.param_groups[0]["params"]), adamw)
-    with pytest.raises(ValueError, match="a group without betas: is it of another optimizer than"):
-        other.load_state_dict(Combined(*parts(model)).state_dict())
+def test_a_state_that_one_part_refuses_leaves_all_as_they_were():
+    unbroken, model = small_model(), small_model()
+    train(unbroken, [Combined(*parts(unbroken))], 6)
+    optimizer = Combined(*parts(model))
+    train(model, [optimizer], 3)
+    state = copy.deepcopy(optimizer.state_dict())
+    state["param_groups"][0]["lr"] = 7.0
+    state["param_groups"][1]["amsgrad"] = True
+    with pytest.raises(ValueError, match="amsgrad=True: AdamW here has amsgrad=False only"):
+        optimizer.load_state_dict(state)
+    assert optimizer.optimizers[0].param_groups[0]["lr"] == 0.02
+    train(model, [optimizer], 3, start=3)
+    assert_equal_weights(model, unbroken)
 
 
 def test_what_cannot_be_combined_is_refused():

@@ -85,8 +85,14 @@ class Combined(ExactLoading):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a state, as `load_state_dict` does; every part checks what is its own."""
+        before = {name: self.__dict__.get(name) for name in ("state", "param_groups")}
         super().__setstate__(state)
-        self._share()
+        try:
+            self._share()
+        except Exception:  # a part refuses: all go on as they were
+            super().__setstate__(before)
+            self._share()
+            raise
 
     def _share(self) -> None:
         first = 0
