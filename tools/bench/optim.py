@@ -4,7 +4,7 @@
 
 The weights are those of a model of 35M parameters: 8 layers of d_model 512 and d_ff 1344, a
 vocabulary of 10,000, float32; Muon has the matrices of the layers alone. A side makes one step of
-what it is on weights and gradients of its own. Figures are medians of wall time with the sides
+what it is, the optimizers on weights and gradients of their own. Figures are medians of wall time with the sides
 interleaved; a ratio is the median of the ratios of the rounds.
 """
 
@@ -72,11 +72,11 @@ def comparisons() -> dict[str, Callable[[], dict[str, Side]]]:
         }
 
     def clipping() -> dict[str, Side]:
-        # with a limit that leaves the gradients as they are, after the same work
-        ours, theirs = parameters(SHAPES), parameters(SHAPES)
+        # of the same gradients: the limit leaves them as they are, after the same work
+        weights = parameters(SHAPES)
         return {
-            "tlm": lambda: clip_grad_norm(ours, 1e3),
-            "torch": lambda: nn.utils.clip_grad_norm_(theirs, 1e3),
+            "tlm": lambda: clip_grad_norm(weights, 1e3),
+            "torch": lambda: nn.utils.clip_grad_norm_(weights, 1e3),
         }
 
     def muon() -> dict[str, Side]:
@@ -113,10 +113,10 @@ def comparisons() -> dict[str, Callable[[], dict[str, Side]]]:
 
 
 def measure(sides: dict[str, Side], rounds: int) -> dict[str, list[float]]:
-    """Time the sides in turn, in seconds, after two rounds of warm-up."""
+    """Time the sides in turn, to and fro, in seconds, after two rounds of warm-up."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 2):
-        for name, step in sides.items():
+        for name, step in list(sides.items())[:: -1 if number % 2 else 1]:
             started = time.perf_counter()
             step()
             if number >= 2:
