@@ -4,8 +4,8 @@
 
 The weights are those of a model of 35M parameters: 8 layers of d_model 512 and d_ff 1344, a
 vocabulary of 10,000, float32; Muon has the matrices of the layers alone. A side makes one step of
-what it is, the optimizers on weights and gradients of their own. Figures are medians of wall time with the sides
-interleaved; a ratio is the median of the ratios of the rounds.
+what it is, the optimizers on weights and gradients of their own. Figures are medians of wall time
+with the sides interleaved; a ratio is the median of the ratios of the rounds.
 """
 
 import argparse

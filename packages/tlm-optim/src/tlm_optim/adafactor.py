@@ -25,8 +25,8 @@ class Adafactor(CheckedOptimizer):
     weight_decay λ:
 
         θ ← θ − lr · λ · θ
-        R ← (1 − tᵗᵃᵘ) R + tᵗᵃᵘ · (mean of G² in each row)
-        C ← (1 − tᵗᵃᵘ) C + tᵗᵃᵘ · (mean of G² in each column)
+        R ← (1 − t^τ) R + t^τ · (mean of G² in each row)
+        C ← (1 − t^τ) C + t^τ · (mean of G² in each column)
         U ← G / max(sqrt(R C / mean(R)), ε₁)
         θ ← θ − max(ε₂, rms(θ)) · min(lr, 1 / sqrt(t)) · U / max(1, rms(U) / d)
 
