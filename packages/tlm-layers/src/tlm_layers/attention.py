@@ -147,7 +147,7 @@ class MultiHeadSelfAttention(nn.Module):
     def forward(
         self,
         x: Tensor,
-        token_positions: Tensor | None = None,
+        token_positions: Tensor | int | None = None,
         documents: Tensor | None = None,
         append: Append | None = None,
     ) -> Tensor:
@@ -155,8 +155,8 @@ class MultiHeadSelfAttention(nn.Module):
 
         Args:
             x: activations, (..., seq, d_model).
-            token_positions: int32 or int64, (..., seq), for RoPE; None: 0, 1, …, seq − 1. Who sees
-                whom follows the order of the tokens, not their positions.
+            token_positions: int32 or int64, (..., seq), for RoPE; a number: from there on; None: 0,
+                1, …, seq − 1. Who sees whom follows the order of the tokens, not their positions.
             documents: int, (..., seq), from `document_runs`: no token sees another document; None:
                 each row is one document.
             append: a cache from `pattern.new_cache` and what `x` appends to it; not together with
@@ -177,7 +177,7 @@ class MultiHeadSelfAttention(nn.Module):
         # (..., seq, heads, head_dim) -> (..., heads, seq, head_dim)
         q, k, v = q.transpose(-3, -2), k.transpose(-3, -2), v.transpose(-3, -2)
         if self.rope is not None:
-            if token_positions is not None:
+            if isinstance(token_positions, Tensor):
                 token_positions = token_positions.unsqueeze(-2)  # one axis for all heads
             q = self.rope(q, token_positions)
             k = self.rope(k, token_positions)

@@ -65,7 +65,7 @@ class TransformerBlock(nn.Module):
     def forward(
         self,
         x: Tensor,
-        token_positions: Tensor | None = None,
+        token_positions: Tensor | int | None = None,
         documents: Tensor | None = None,
         append: Append | None = None,
     ) -> Tensor:
@@ -73,7 +73,8 @@ class TransformerBlock(nn.Module):
 
         Args:
             x: residual stream, (..., seq, d_model).
-            token_positions: int32 or int64, (..., seq), for RoPE; None: 0, 1, …, seq − 1.
+            token_positions: int32 or int64, (..., seq), for RoPE; a number: from there on; None: 0,
+                1, …, seq − 1.
             documents: int, (..., seq), from `document_runs`; None: each row is one document.
             append: the attention's cache, and what `x` appends to it.
 
@@ -94,7 +95,7 @@ class PostNormBlock(TransformerBlock):
     def forward(
         self,
         x: Tensor,
-        token_positions: Tensor | None = None,
+        token_positions: Tensor | int | None = None,
         documents: Tensor | None = None,
         append: Append | None = None,
     ) -> Tensor:

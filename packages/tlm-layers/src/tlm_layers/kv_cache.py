@@ -29,7 +29,7 @@ class Span:
     device: torch.device
     """Where the tensors of the call live."""
 
-    @property
+    @cached_property
     def is_uniform(self) -> bool:
         """Whether all rows stand at the same place and none is padded."""
         return len(set(self.starts)) == 1 and set(self.counts) == {self.width}

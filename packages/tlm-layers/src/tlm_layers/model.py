@@ -179,11 +179,12 @@ class TransformerLM(nn.Module):
             )
         batch_size, width = token_ids.shape
         span = cache.span(batch_size, width, lengths, token_ids.device)
-        if token_positions is None and self.config.position == "rope":
-            token_positions = span.positions
+        positions: Tensor | int | None = token_positions
+        if positions is None and self.config.position == "rope":
+            positions = span.start if span.is_uniform else span.positions
         x = self.token_embeddings(token_ids)
         for layer, layer_cache in zip(self.layers, cache.layers, strict=True):
-            x = layer(x, token_positions, None, Append(layer_cache, span))
+            x = layer(x, positions, None, Append(layer_cache, span))
         cache.advance(span)
         out: Tensor = self.ln_final(x)
         return out

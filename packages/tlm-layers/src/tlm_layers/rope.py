@@ -129,14 +129,15 @@ class RotaryPositionalEmbedding(nn.Module):
         # (max_seq_len, d_k / 2, 2) -> (max_seq_len, d_k): cos and sin alternate
         return torch.stack((angles.cos(), angles.sin()), dim=-1).flatten(-2)
 
-    def forward(self, x: Tensor, token_positions: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, token_positions: Tensor | int | None = None) -> Tensor:
         """Turn queries or keys by their positions.
 
         Args:
             x: queries or keys, (..., seq, d_k).
             token_positions: int32 or int64, (..., seq), broadcast against the leading axes of
-                `x`; None: 0, 1, …, seq − 1. Positions of (batch, seq) for an `x` of (batch,
-                heads, seq, d_k) need an axis for the heads: `token_positions.unsqueeze(-2)`.
+                `x`; a number: from there on; None: 0, 1, …, seq − 1. Positions of (batch, seq) for
+                an `x` of (batch, heads, seq, d_k) need an axis for the heads:
+                `token_positions.unsqueeze(-2)`.
 
         Returns:
             The turned `x`, (..., seq, d_k), of its type.
@@ -151,12 +152,16 @@ class RotaryPositionalEmbedding(nn.Module):
         seq = x.shape[-2]
         if self.table.device != x.device:  # weights loaded into a meta model leave it behind
             self.table = self._table_on(x.device)
-        if token_positions is None:
-            if seq > self.max_seq_len:
+        if token_positions is None or isinstance(token_positions, int):
+            start = token_positions or 0
+            if start < 0 or start + seq > self.max_seq_len:
                 raise ValueError(
-                    f"a sequence of {seq} is longer than max_seq_len={self.max_seq_len}"
+                    f"a sequence of {seq} from position {start} on is not within "
+                    f"max_seq_len={self.max_seq_len}"
+                    if start
+                    else f"a sequence of {seq} is longer than max_seq_len={self.max_seq_len}"
                 )
-            turns = self.table[:seq]
+            turns = self.table[start : start + seq]
         else:
             if token_positions.dtype not in (torch.int32, torch.int64):
                 raise TypeError(

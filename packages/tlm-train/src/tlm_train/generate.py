@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import torch
-from tlm_layers import KVCache, TransformerLM, softmax
+from tlm_layers import KVCache, TransformerLM
 
 
 def generate(
@@ -80,7 +80,7 @@ def _generate(
                 token = int(logits.argmax())
             else:  # with the maximum at 0, so that no temperature overflows
                 scaled = (logits - logits.max()) / temperature
-                token = sample(softmax(scaled, dim=-1), top_p, generator)
+                token = sample(torch.softmax(scaled, dim=-1), top_p, generator)
         if token == end_token:
             return
         ids.append(token)
@@ -122,7 +122,7 @@ def sample(
         if top_p >= 1:
             return token
         probability = probabilities[token]
-        before = probabilities[probabilities > probability].sum()
+        before = (probabilities * (probabilities > probability)).sum()
         # Of equally probable ids the first is before the others.
         before += (probabilities[:token] == probability).sum() * probability
         if before < top_p:
