@@ -149,7 +149,8 @@ def _attend(
         within = within & document_mask(ids)
         late = k * (ids == last).unsqueeze(-1)  # only these are seen from the next chunk
         reached = q * (ids == previous).unsqueeze(-1)  # only these see the chunk before
-        sums = _scan(late.mT @ v, (last == previous).unsqueeze(-1))
+        sums = _running_sums((late.mT @ v).flatten(-2), last.squeeze(-1))
+        sums = torch.unflatten(sums, -1, (k.shape[-1], v.shape[-1]))
     else:
         sums = (late.mT @ v).cumsum(-3)
     # The sums of all chunks before each one.
@@ -168,15 +169,26 @@ def _with_ones(v: Tensor) -> Tensor:
     return F.pad(v, (0, 1), value=1.0)
 
 
-def _scan(sums: Tensor, goes_on: Tensor) -> Tensor:
-    """Running sums along the third axis from the end, begun afresh where a document does not go on.
+def _running_sums(sums: Tensor, documents: Tensor) -> Tensor:
+    """Sum up, at each place, what stands there and before it with the same document.
 
-    Takes log2(chunks) steps (Hillis and Steele 1986, https://doi.org/10.1145/7902.7903). No sum of
-    another document is added and taken away again, so that nothing of it is left in the rounding.
+    By masks, over `CHUNK` places and then over what those groups end with. A running sum of all,
+    less that of the documents before, would leave something of them in the rounding.
+
+    Args:
+        sums: (..., places, width).
+        documents: int, in runs, (..., places).
+
+    Returns:
+        (..., places, width).
     """
-    step = 1
-    while step < sums.shape[-3]:
-        sums = sums + goes_on * F.pad(sums, (0, 0, 0, 0, step, 0))[..., :-step, :, :]
-        goes_on = goes_on & F.pad(goes_on, (0, 0, 0, 0, step, 0))[..., :-step, :, :]
-        step *= 2
-    return sums
+    places = documents.shape[-1]
+    if places <= CHUNK:
+        seen = document_mask(documents) & causal_mask(places, sums.device)
+        return seen.to(sums.dtype) @ sums
+    groups = cut(documents.unsqueeze(-1), CHUNK).squeeze(-1)  # (..., groups, CHUNK)
+    within = _running_sums(cut(sums, CHUNK), groups)
+    last = groups[..., -1]
+    carried = F.pad(_running_sums(within[..., -1, :], last), (0, 0, 1, 0))[..., :-1, :]
+    goes_on = groups == F.pad(last, (1, 0), value=-1)[..., :-1].unsqueeze(-1)
+    return join(within + goes_on.unsqueeze(-1) * carried.unsqueeze(-2), places)

@@ -135,9 +135,9 @@ def _mixing(shape: Shape) -> int:
         state = 2 * n * head_dim * (head_dim + 1)
         scores = 2 * n * CHUNK * (head_dim + head_dim + 1)
         return config.num_heads * (scores + state) + shape.num_kv_heads * state
-    if config.stride is not None:
-        keys = 2 * config.stride + -(-shape.seq // config.stride)
-        return 4 * shape.d_q * shape.padded(config.stride) * keys
+    if shape.stride is not None:
+        keys = 2 * shape.stride + -(-shape.seq // shape.stride)
+        return 4 * shape.d_q * shape.padded(shape.stride) * keys
     if shape.window_size is not None:
         window = shape.window_size
         # The first block has none before it.

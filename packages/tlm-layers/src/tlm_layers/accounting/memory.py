@@ -120,7 +120,11 @@ def _attention(shape: Shape, dtype_bytes: int) -> int:
     if config.qk_norm:
         heads = config.num_heads + shape.num_kv_heads
         kept += heads * (shape.head_dim * dtype_bytes + _FLOAT32)
-    mixing = {"linear": _linear, "strided": _strided}.get(config.attention, _fused)
+    mixing = _fused
+    if shape.stride is not None:
+        mixing = _strided
+    elif config.attention == "linear":
+        mixing = _linear
     return kept * shape.tokens + mixing(shape, dtype_bytes)
 
 
@@ -142,12 +146,12 @@ def _fused(shape: Shape, dtype_bytes: int) -> int:
 def _strided(shape: Shape, dtype_bytes: int) -> int:
     """Plain operations: scores, their exponentials and weights are kept, and copies of inputs."""
     config, wide = shape.config, max(dtype_bytes, _FLOAT32)
-    assert config.stride is not None
-    rows = -(-shape.seq // config.stride)
-    scores = 2 * config.stride + rows
+    assert shape.stride is not None
+    rows = -(-shape.seq // shape.stride)
+    scores = 2 * shape.stride + rows
     kept = (8 * shape.d_q + config.num_heads * (3 * scores + rows + 2)) * wide
-    mask = rows * config.stride * scores
-    return kept * shape.padded(config.stride) + mask + shape.d_q * dtype_bytes * shape.tokens
+    mask = rows * shape.stride * scores
+    return kept * shape.padded(shape.stride) + mask + shape.d_q * dtype_bytes * shape.tokens
 
 
 def _linear(shape: Shape, dtype_bytes: int) -> int:

@@ -78,6 +78,12 @@ class Shape:
         window = self.config.window_size
         return window if window is not None and window < self.seq else None
 
+    @property
+    def stride(self) -> int | None:
+        """The distance of strided attention, where the row is longer; None: it is full attention."""
+        stride = self.config.stride
+        return stride if stride is not None and stride < self.seq else None
+
     def padded(self, size: int) -> int:
         """Tokens of the batch when rows are cut into blocks, and the last filled up."""
         return self.batch_size * -(-self.seq // size) * size
