@@ -30,6 +30,7 @@ def parse(*arguments: str) -> Any:
     d_ff=st.none() | st.integers(1, 5000),
     text=st.lists(st.sampled_from([Path("a.txt"), Path("dir/b c.txt")]), max_size=2),
     prompt=st.text(st.characters(blacklist_categories=("Cs",)), max_size=20),
+    qk_norm=st.booleans(),
 )
 def test_toml_gives_the_same_config_back(
     tmp_path_factory: pytest.TempPathFactory,
@@ -38,10 +39,11 @@ def test_toml_gives_the_same_config_back(
     d_ff: int | None,
     text: list[Path],
     prompt: str,
+    qk_norm: bool,
 ) -> None:
     config = RunConfig(
         data=DataConfig(text=tuple(text)),
-        model=ModelConfig(d_ff=d_ff),
+        model=ModelConfig(d_ff=d_ff, qk_norm=qk_norm),
         optim=OptimConfig(lr=lr, min_lr=min_lr),
         log=LogConfig(sample_prompt=prompt),
     )
@@ -129,6 +131,9 @@ def test_mistakes_on_the_command_line_are_one_line(
         ({"optm": {"lr": 1}}, "unknown key optm.lr; did you mean optim.lr?"),
         ({"lr": 1}, "unknown key lr; see tlm-train run --help"),
         ({"optim": {"lr": "fast"}}, "optim.lr = 'fast' is not of type float"),
+        ({"model": {"qk_norm": 1}}, "model.qk_norm = 1 is not of type bool"),
+        ({"model": {"d_ff": True}}, r"model.d_ff = True is not of type int \| None"),
+        ({"model": {"d_model": False}}, "model.d_model = False is not of type int"),
         ({"train": {"steps": 1.5}}, "train.steps = 1.5 is not of type int"),
         ({"model": {"d_ff": "wide"}}, r"model.d_ff = 'wide' is not of type int \| None"),
         (

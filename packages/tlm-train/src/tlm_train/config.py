@@ -235,6 +235,9 @@ def to_arguments(values: dict[str, Any]) -> list[str]:
     for key, value in values.items():
         if isinstance(value, list):
             arguments += [f"--{key}", *map(str, value)]
+        elif isinstance(value, bool):  # --model.qk_norm, or --model.no-qk_norm
+            section, dot, name = key.rpartition(".")
+            arguments.append(f"--{section}{dot}{'' if value else 'no-'}{name}")
         else:
             arguments.append(f"--{key}={value}")
     return arguments
@@ -291,6 +294,9 @@ def parse_values(path: Path, values: dict[str, Any]) -> dict[str, Any]:
     types = option_types()
     parsed = {}
     for key, value in values.items():
+        if isinstance(value, bool) and types[key] is bool:
+            parsed[key] = value
+            continue
         option = dataclasses.make_dataclass("Option", [("value", types[key])])
         try:
             parsed[key] = parse_arguments(option, to_arguments({"value": value})).value
