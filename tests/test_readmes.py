@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 READMES = sorted([*ROOT.glob("packages/*/README.md"), ROOT / "README.md"])
-PRINTS = re.compile(r"```python\n(.*?)```\n+prints\n+```\n(.*?)```", re.DOTALL)
+PRINTS = re.compile(r"```python\n((?:(?!```).)*)```\n+prints\n+```\n(.*?)```", re.DOTALL)
 NUMBER = re.compile(r"\d+\.\d+")
 
 
