@@ -2,8 +2,8 @@
 
     hatch run python tools/check_torch.py 2.6.0 [2.14.1 ...]
 
-A version that cannot be installed on this machine is said and passed over: wheels of torch for Linux
-bring gigabytes of libraries with them.
+A version that cannot be installed on this machine is said and passed over: torch for Linux brings
+gigabytes of libraries with it.
 """
 
 import os
@@ -47,4 +47,5 @@ def check(version: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if all([check(version) for version in sys.argv[1:]]) else 1)
+    results = [check(version) for version in sys.argv[1:]]
+    sys.exit(0 if all(results) else 1)

@@ -26,11 +26,14 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from tlm_layers import ModelConfig, TransformerLM, cross_entropy, linear_cross_entropy
+from tlm_layers.accounting import training_flops
 from tlm_optim import AdamW, clip_grad_norm, param_groups
 
 SIZES = {"small": (4, 256), "medium": (8, 512)}
@@ -197,23 +200,15 @@ def sides_of(size: str, folder: Path | None, only: str | None = None) -> list[Si
     return [make() for name, make in makers.items() if only in (None, name)]
 
 
-def train_step(side: Side, ids: torch.Tensor, precision: str) -> None:
-    """One step of training."""
+def train_step(side: Side, precision: str) -> None:
+    """One step of training, on random tokens."""
+    ids = torch.randint(VOCAB_SIZE, (BATCH, CONTEXT + 1))
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         loss = side.loss(ids[:, :-1].contiguous(), ids[:, 1:].contiguous())
     loss.backward()
     side.clip()
     side.optimizer.step()
     side.optimizer.zero_grad()
-
-
-def step_flops(side: Side, precision: str) -> int:
-    """Floating-point operations of the matrix products of a step, by torch's counter."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        train_step(side, random_ids(), precision)
-    return counter.get_total_flops()
 
 
 def matmul_peak(precision: str) -> float:
@@ -226,11 +221,6 @@ def matmul_peak(precision: str) -> float:
         a @ b
         best = max(best, 2 * 2048**3 / (time.perf_counter() - started))
     return best
-
-
-def random_ids() -> torch.Tensor:
-    """A batch, and one token more for the targets."""
-    return torch.randint(VOCAB_SIZE, (BATCH, CONTEXT + 1))
 
 
 def in_turn(jobs: dict[str, Callable[[], None]], rounds: int, warmup: int) -> dict[str, float]:
@@ -261,17 +251,20 @@ def bench_train(options: argparse.Namespace) -> None:
     for size in options.sizes:
         for precision in options.precisions:
             sides = sides_of(size, options.nanogpt)
-            jobs = {s.name: lambda s=s: train_step(s, random_ids(), precision) for s in sides}
             if options.compile:
-                ours = tlm(size)
-                ours.name = "tlm compiled"
-                ours.model.hidden = torch.compile(ours.model.hidden)
-                jobs[ours.name] = lambda: train_step(ours, random_ids(), precision)
+                compiled = tlm(size)
+                compiled.name = "tlm compiled"
+                compiled.model.hidden = torch.compile(compiled.model.hidden)
+                sides.append(compiled)
+            jobs = {side.name: partial(train_step, side, precision) for side in sides}
             seconds = in_turn(jobs, options.rounds, warmup=2)
             rates = {name: BATCH * CONTEXT / value for name, value in seconds.items()}
             show(f"training, {size}, {precision}", rates, "tokens/s")
-            share = step_flops(sides[0], precision) / seconds["tlm"] / matmul_peak(precision)
-            print(f"  share of the peak of matrix products, tlm: {share:.2f}")
+            flops, peak = training_flops(config_of(size), BATCH).total, matmul_peak(precision)
+            for name in rates:
+                if name.startswith("tlm"):
+                    share = flops / seconds[name] / peak
+                    print(f"  {name} runs at {share:.2f} of the peak, {peak / 1e9:.0f} GFLOP/s")
 
 
 def bench_memory(options: argparse.Namespace) -> None:
@@ -296,7 +289,7 @@ def print_peak(options: argparse.Namespace) -> None:
     before = peak_mib()
     (side,) = sides_of(options.sizes[0], options.nanogpt, options.only)
     for _ in range(4):
-        train_step(side, random_ids(), options.precisions[0])
+        train_step(side, options.precisions[0])
     print(peak_mib() - before)
 
 
@@ -311,18 +304,17 @@ def bench_generate(options: argparse.Namespace) -> None:
     for size in options.sizes:
         sides = [side for side in sides_of(size, None) if side.write]
 
-        def job(side: Side) -> None:
+        for side in sides:
             side.model.eval()
-            assert side.write(prompt, count) == count
-
-        jobs = {side.name: lambda side=side: job(side) for side in sides}
+        jobs = {side.name: partial(side.write, prompt, count) for side in sides}
+        assert all(job() == count for job in jobs.values())
         seconds = in_turn(jobs, options.rounds, warmup=1)
         show(f"generation, {size}", {name: count / s for name, s in seconds.items()}, "tokens/s")
         model = sides[0].model
         read = sum(p.numel() for p in model.parameters()) - model.token_embeddings.weight.numel()
-        weights = [torch.randn(read // 8) for _ in range(8)]
-        bandwidth = min(in_turn({"read": lambda: [w.sum() for w in weights]}, 9, 1).values())
-        print(f"  the weights alone are read {1 / bandwidth:.0f} times a second")
+        weights = torch.randn(read)
+        seconds = in_turn({"read": partial(torch.sum, weights)}, rounds=9, warmup=1)["read"]
+        print(f"  the weights alone are read {1 / seconds:.0f} times a second")
 
 
 def bench_loss(options: argparse.Namespace) -> None:
@@ -331,7 +323,7 @@ def bench_loss(options: argparse.Namespace) -> None:
         command = [sys.executable, __file__, "peak-loss", "--only", kind]
         output = subprocess.run(command, check=True, capture_output=True, text=True)
         print(
-            f"loss and gradients, 2048 × 256, vocabulary 50,257, {kind:8} {output.stdout.strip()}"
+            f"loss and gradients, 2048 x 256, vocabulary 50,257, {kind:8} {output.stdout.strip()}"
         )
 
 
@@ -369,7 +361,9 @@ def main() -> None:
     hidden = {"peak": print_peak, "peak-loss": print_peak_loss}
     if options.parts[0] in hidden:
         return hidden[options.parts[0]](options)
-    print(f"torch {torch.__version__}, {options.threads} threads")
+    names = ("torch", "litgpt", "transformers")
+    versions = [f"{name} {version(name)}" for name in names if importlib.util.find_spec(name)]
+    print(", ".join([*versions, f"{options.threads} threads"]))
     benches = dict(zip(PARTS, (bench_train, bench_memory, bench_generate, bench_loss), strict=True))
     for part in options.parts:
         benches[part](options)
