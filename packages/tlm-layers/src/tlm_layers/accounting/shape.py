@@ -80,7 +80,7 @@ class Shape:
 
     @property
     def stride(self) -> int | None:
-        """The distance of strided attention, where the row is longer; None: it is full attention."""
+        """The distance of strided attention, where the row is longer; None: it is full."""
         stride = self.config.stride
         return stride if stride is not None and stride < self.seq else None
 
