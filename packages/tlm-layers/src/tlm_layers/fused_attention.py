@@ -44,8 +44,9 @@ def fused_attention(
         Weighted values, (..., num_heads, queries, head_dim).
     """
     if _trains_faster_in_float32(q):
-        q, k, v, dtype = q.float(), k.float(), v.float(), q.dtype
-        return fused_attention(q, k, v, mask, is_causal).to(dtype)
+        with torch.autocast("cpu", enabled=False):  # which would cast back
+            out = fused_attention(q.float(), k.float(), v.float(), mask, is_causal)
+        return out.to(q.dtype)
     grouped = q.shape[-3] != k.shape[-3]
     if grouped and q.device.type == "cpu" and not CPU_KERNEL_TAKES_GROUPS:
         group = q.shape[-3] // k.shape[-3]

@@ -14,10 +14,6 @@ def matmul_dtype(x: Tensor) -> torch.dtype:
         x: of a floating type, any shape.
     """
     device = x.device.type
-    if (
-        x.dtype != torch.float64
-        and torch.amp.is_autocast_available(device)  # not for the meta device
-        and torch.is_autocast_enabled(device)
-    ):
-        return torch.get_autocast_dtype(device)
-    return x.dtype
+    if x.dtype == torch.float64 or device == "meta" or not torch.is_autocast_enabled(device):
+        return x.dtype
+    return torch.get_autocast_dtype(device)
