@@ -19,7 +19,7 @@ nanoGPT is on no registry: give the folder of a clone. A peer that is not instal
 import argparse
 import contextlib
 import importlib.util
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -294,8 +294,9 @@ def print_peak(options: argparse.Namespace) -> None:
 
 
 def peak_mib() -> float:
-    """The peak resident memory of this process, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The peak resident memory of this process, in MiB; from Linux's /proc."""
+    # ru_maxrss of a new process begins at that of its parent.
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
 def bench_generate(options: argparse.Namespace) -> None:
