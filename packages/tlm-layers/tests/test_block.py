@@ -177,3 +177,19 @@ def test_reset_parameters_starts_afresh():
     torch.manual_seed(0)
     block.reset_parameters()
     assert all(torch.equal(block.state_dict()[name], weight) for name, weight in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("block", "place", "other"),
+    [(TransformerBlock, "pre", "post"), (PostNormBlock, "post", "pre")],
+)
+def test_norms_in_another_place_than_the_config_has_them(block, place, other):
+    message = f"norm_place='{other}' of the config must be '{place}' for a {block.__name__}"
+    with pytest.raises(ValueError, match=message):
+        block(ModelConfig(**SMALL, norm_place=other))
+
+
+def test_a_rope_without_positions():
+    rope = RotaryPositionalEmbedding(10000.0, 4, 20)
+    with pytest.raises(ValueError, match="rope has no use with position='none' of the config"):
+        TransformerBlock(ModelConfig(**SMALL, position="none"), rope)

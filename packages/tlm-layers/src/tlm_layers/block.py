@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tlm_layers.attention import AttentionPattern, MultiHeadSelfAttention
-from tlm_layers.config import ModelConfig
+from tlm_layers.config import ModelConfig, NormPlace
 from tlm_layers.feedforward import make_feed_forward
 from tlm_layers.full_attention import FullAttention
 from tlm_layers.kv_cache import Append
@@ -29,7 +29,13 @@ class TransformerBlock(nn.Module):
             config is made. Blocks may share it.
         device: where the weights live.
         dtype: type of the weights.
+
+    Raises:
+        ValueError: a config with norms in the other place, or a `rope` for one without positions.
     """
+
+    norm_place: NormPlace = "pre"
+    """Where its norms stand; see `ModelConfig.norm_place`."""
 
     def __init__(
         self,
@@ -39,6 +45,13 @@ class TransformerBlock(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        if config.norm_place != self.norm_place:
+            raise ValueError(
+                f"norm_place={config.norm_place!r} of the config must be {self.norm_place!r} for a "
+                f"{type(self).__name__}"
+            )
+        if rope is not None and config.position == "none":
+            raise ValueError("rope has no use with position='none' of the config: leave it out")
         config = config.resolved()
         self.ln1 = make_norm(config.norm, config.d_model, config.norm_eps, device, dtype)
         self.attn = MultiHeadSelfAttention(
@@ -91,6 +104,8 @@ class PostNormBlock(TransformerBlock):
 
     The order of the first Transformer (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762).
     """
+
+    norm_place = "post"
 
     def forward(
         self,
