@@ -49,6 +49,11 @@ def test_it_is_frozen_and_takes_names_only():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"d_model": 256.0}, "d_model=256.0 must be a whole number"),
+        ({"d_ff": True}, "d_ff=True must be a whole number"),
+        ({"num_layers": None}, "num_layers=None must be a whole number"),
+        ({"qk_norm": "false"}, "qk_norm='false' must be True or False"),
+        ({"rope_theta": None}, "rope_theta=None must be a number"),
         ({"d_model": 0}, "d_model=0 must be a positive number"),
         ({"rope_theta": -1.0}, "rope_theta=-1.0 must be a positive number"),
         ({"norm_eps": float("nan")}, "norm_eps=nan must be a positive number"),

@@ -3,6 +3,7 @@
 import math
 import typing
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from typing import Any, Literal
 
 Norm = Literal["rmsnorm", "layernorm", "none"]
@@ -165,15 +166,22 @@ class ModelConfig:
                 )
 
     def _check(self, name: str, kind: Any) -> None:
-        value = getattr(self, name)
+        value, kinds = getattr(self, name), typing.get_args(kind) or (kind,)
+        number: Any = Integral if int in kinds else Real
         if typing.get_origin(kind) is Literal:
-            if value not in typing.get_args(kind):
-                choices = ", ".join(map(repr, typing.get_args(kind)))
-                raise ValueError(f"{name}={value!r} must be one of {choices}")
+            if value not in kinds:
+                raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, kinds))}")
+        elif kind is bool:
+            if not isinstance(value, bool):
+                raise ValueError(f"{name}={value!r} must be True or False")
+        elif value is None and type(None) in kinds:
+            return
+        elif isinstance(value, bool) or not isinstance(value, number):
+            raise ValueError(f"{name}={value!r} must be a {'whole ' if int in kinds else ''}number")
         elif name == "z_loss":
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name}={value} must be a number that is not negative")
-        elif value is not None and kind is not bool and not 0 < value < math.inf:
+        elif not 0 < value < math.inf:
             raise ValueError(f"{name}={value} must be a positive number")
 
     def resolved(self) -> "ModelConfig":
