@@ -110,3 +110,13 @@ def test_defaults_and_print():
     assert inspect.signature(FeedForward).parameters["activation"].default is F.gelu
     assert FeedForward(64, device="meta").w1.out_features == default_d_ff(64, "gelu")
     assert "activation=relu2" in str(FeedForward(8, 12, relu2))
+
+
+def test_second_derivatives():
+    ffn = SwiGLU(3, 4, dtype=torch.float64)
+    x = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(ffn, x)
+
+
+def test_any_activation_is_printed():
+    assert "GELU" in str(FeedForward(4, activation=torch.nn.GELU()))

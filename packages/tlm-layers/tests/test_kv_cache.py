@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import re
 
 import pytest
@@ -376,7 +377,7 @@ def test_a_span_of_rows_side_by_side():
 
 def test_a_cache_counts_its_rows():
     state = StateCache(torch.ones(2, 1, 3, 4))
-    cache = KVCache([state], batch_size=2, capacity=9)
+    cache = KVCache(ModelConfig(), [state], batch_size=2, capacity=9)
     span = cache.span(2, 4, [1, 4], torch.device("cpu"))
     assert cache.lengths == [0, 0]
     cache.advance(span)
@@ -385,3 +386,26 @@ def test_a_cache_counts_its_rows():
     cache.reset()
     assert cache.lengths == [0, 0]
     assert not state.sums.any()
+
+
+def test_padding_needs_no_room():
+    model = TransformerLM(ModelConfig(vocab_size=20, context_length=16, d_model=16, num_heads=2))
+    token_ids = torch.randint(20, (2, 16))
+    cache = model.new_cache(2)
+    model(token_ids[:, :10], cache=cache, lengths=[10, 2])
+    piece = torch.stack((token_ids[0, 10:18].new_zeros(8), token_ids[1, 2:10]))
+    piece[0, 0] = token_ids[0, 10]
+    logits = model(piece, cache=cache, lengths=[1, 8])
+    assert cache.lengths == [11, 10]
+    torch.testing.assert_close(logits[0, 0], model(token_ids[0, :11])[-1])
+    torch.testing.assert_close(logits[1], model(token_ids[1, :10])[2:])
+    with pytest.raises(ValueError, match="11 tokens and 6 more are beyond the cache's capacity=16"):
+        model(torch.zeros(2, 6, dtype=torch.int64), cache=cache)
+
+
+def test_the_cache_of_another_model():
+    small = ModelConfig(vocab_size=20, context_length=16, d_model=16, num_heads=2)
+    cache = TransformerLM(small).new_cache()
+    other = TransformerLM(dataclasses.replace(small, num_layers=2))
+    with pytest.raises(ValueError, match="the cache is of a model with another config"):
+        other(torch.zeros(1, 1, dtype=torch.int64), cache=cache)

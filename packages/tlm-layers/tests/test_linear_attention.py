@@ -5,10 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tlm_layers import (
     LinearAttention,
+    StridedAttention,
     causal_mask,
     document_mask,
     document_runs,
     linear_attention_recurrent,
+    scaled_dot_product_attention,
+    strided_mask,
 )
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -132,3 +135,21 @@ def test_long_sums_are_not_in_half_precision():
     half = [x.to(torch.bfloat16) for x in (q, k, v)]
     exact = linear_attention_recurrent(*(x.double() for x in half))
     torch.testing.assert_close(LinearAttention()(*half).double(), exact, rtol=4e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("pattern", [LinearAttention(), StridedAttention(2)])
+def test_autocast_does_not_round_what_is_computed_in_float32(pattern):
+    q, k, v = torch.randn(3, 1, 2, 9, 4)
+    expected = pattern(q, k, v)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(pattern(q, k, v), expected)
+        mask = strided_mask(9, 2)
+        plain = scaled_dot_product_attention(q, k, v, mask)
+    torch.testing.assert_close(plain, scaled_dot_product_attention(q, k, v, mask))
+
+
+def test_the_recurrent_form_gives_zeros_where_there_are_no_features():
+    q = torch.full((1, 3, 4), -40.0)
+    out = linear_attention_recurrent(q, q, torch.ones(1, 3, 4))
+    torch.testing.assert_close(out, LinearAttention()(q, q, torch.ones(1, 3, 4)))
+    assert not out.any()

@@ -160,9 +160,53 @@ def test_the_graph_may_be_kept_and_gone_through_again():
 
 def test_a_gradient_of_the_gradient_is_refused():
     loss, hidden, _, _ = loss_and_inputs()
-    (grad,) = torch.autograd.grad(loss.square(), hidden, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        grad.sum().backward()
+    with pytest.raises(RuntimeError, match="no second derivative: take cross_entropy"):
+        torch.autograd.grad(loss, hidden, create_graph=True)
+
+
+def test_a_loss_scale_reaches_half_gradients_before_they_round():
+    hidden = torch.randn(4096, 8).to(torch.float16).requires_grad_()
+    weight = torch.randn(30, 8).to(torch.float16).requires_grad_()
+    targets = torch.randint(30, (4096,))
+    (linear_cross_entropy(hidden, weight, targets) * 2**16).backward()
+    wide = hidden.detach().float().requires_grad_()
+    (F.cross_entropy(wide @ weight.detach().float().T, targets) * 2**16).backward()
+    assert (hidden.grad == 0).float().mean() < 0.001
+    torch.testing.assert_close(hidden.grad.float(), wide.grad, rtol=0.02, atol=0.1)
+
+
+def test_where_no_target_counts_gradients_are_zero_as_torchs_are():
+    hidden, weight = torch.randn(3, 4, requires_grad=True), torch.randn(5, 4, requires_grad=True)
+    targets = torch.full((3,), -100)
+    for loss in (
+        linear_cross_entropy(hidden, weight, targets),
+        cross_entropy(hidden @ weight.T, targets),
+        F.cross_entropy(hidden @ weight.T, targets),
+    ):
+        assert loss.isnan()
+        grads = torch.autograd.grad(loss, (hidden, weight))
+        assert not any(grad.any() for grad in grads)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"z_loss": -1.0}, "z_loss=-1.0 must be a number that is not negative"),
+        ({"logit_soft_cap": 0.0}, "logit_soft_cap=0.0 must be a positive number, or None"),
+    ],
+)
+def test_options_out_of_range(options, message):
+    hidden, weight = torch.zeros(2, 3), torch.zeros(4, 3)
+    with pytest.raises(ValueError, match=message):
+        linear_cross_entropy(hidden, weight, torch.zeros(2, dtype=torch.int64), **options)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, lambda x, y: linear_cross_entropy(x, x, y)])
+def test_types_of_targets(loss):
+    x = torch.randn(4, 4)
+    torch.testing.assert_close(loss(x, torch.arange(4).int()), loss(x, torch.arange(4)))
+    with pytest.raises(TypeError, match=r"targets are torch\.float32; they must be int32 or int64"):
+        loss(x, torch.arange(4.0))
 
 
 @pytest.mark.parametrize("trained", ["hidden", "weight", "neither"])

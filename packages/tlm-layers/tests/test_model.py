@@ -464,3 +464,25 @@ def test_positions_without_rope():
     with pytest.raises(ValueError, match=message):
         model(torch.zeros(1, 3, dtype=torch.int64), torch.arange(3))
     assert "rope" not in str(model)
+
+
+def test_a_head_in_place_of_ours_is_used_in_logits_and_loss():
+    model = TransformerLM(SMALL)
+    token_ids = torch.randint(50, (2, 8))
+    head = torch.nn.Linear(32, 50)  # with a bias
+    model.lm_head = head
+    calls = []
+    head.register_forward_hook(lambda *_: calls.append(1))
+    logits = model(token_ids)
+    torch.testing.assert_close(logits, head(model.hidden(token_ids)))
+    torch.testing.assert_close(model.loss(token_ids, token_ids), cross_entropy(logits, token_ids))
+    assert len(calls) == 3
+
+
+def test_the_rotary_table_is_not_filled_anew_for_each_block(monkeypatch):
+    model = TransformerLM(SMALL)
+    rope = model.layers[0].attn.rope
+    table = rope.table
+    model.to(torch.bfloat16).reset_parameters()
+    assert rope.table is table
+    assert table.dtype == torch.float32

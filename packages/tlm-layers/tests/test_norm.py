@@ -155,11 +155,17 @@ def test_gradients_of_each_row_by_vmap(kind):
     torch.testing.assert_close(torch.func.vmap(norm)(x), norm(x))
 
 
-def test_a_gradient_of_the_gradient_is_refused():
-    x = torch.randn(3, 6, requires_grad=True)
-    (grad,) = torch.autograd.grad(RMSNorm(6)(x).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        grad.sum().backward()
+def test_second_derivatives():
+    norm = RMSNorm(6, dtype=torch.float64)
+    torch.nn.init.normal_(norm.weight, mean=1.0)
+    x = torch.randn(3, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(norm, x)
+
+
+def test_gradients_of_wide_rows_do_not_overflow_in_float16():
+    x = torch.randn(2, 1024).to(torch.float16).requires_grad_()
+    RMSNorm(1024)(x).backward(torch.full((2, 1024), 100.0, dtype=torch.float16))
+    assert x.grad.isfinite().all()
 
 
 def test_zeros_have_a_finite_gradient():

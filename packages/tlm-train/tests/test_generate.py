@@ -222,3 +222,25 @@ def test_text_comes_as_it_is_made_and_the_seed_fixes_it() -> None:
 def test_bad_arguments(prompt: list[int], options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         write(random_bigram(), prompt, **options)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("options", [{"temperature": 0}, {"top_p": 0.9}, {}])
+def test_logits_that_are_not_finite_are_refused(bad: float, options: dict[str, object]) -> None:
+    table = torch.zeros(5, 5)
+    table[2, 3] = bad
+    with pytest.raises(ValueError, match="logits are not finite"):
+        write(Bigram(table), [2], max_tokens=1, **options)
+
+
+def test_a_nucleus_of_one_among_many() -> None:
+    probabilities = torch.full((5000,), 1 / 5001, dtype=torch.float64)
+    probabilities[7] = 2 / 5001
+    assert sample(probabilities, 1e-5, torch.Generator().manual_seed(0)) == 7
+
+
+def test_a_context_longer_than_the_models() -> None:
+    model = TransformerLM(ModelConfig(vocab_size=5, context_length=8, d_model=8, num_heads=2))
+    message = "context_length=16 is more than the model's, 8"
+    with pytest.raises(ValueError, match=message):
+        generate(model, [1], context_length=16)

@@ -11,6 +11,7 @@ from tlm_layers.full_attention import FullAttention
 from tlm_layers.kv_cache import Append, LayerCache
 from tlm_layers.linear import Linear
 from tlm_layers.norm import RMSNorm
+from tlm_layers.precision import without_autocast
 from tlm_layers.rope import RotaryPositionalEmbedding
 
 
@@ -48,11 +49,12 @@ def scaled_dot_product_attention(
         raise TypeError(f"v is {v.dtype}; it must be of a floating type, as v.float() is")
     dtype, wide = v.dtype, torch.promote_types(v.dtype, torch.float32)
     q, k, v = q.to(wide), k.to(wide), v.to(wide)
-    scores = q / math.sqrt(q.shape[-1]) @ k.mT  # (..., queries, keys)
-    if mask is None:
-        return (softmax(scores, dim=-1) @ v).to(dtype)
-    weights = softmax(scores.masked_fill(~mask, -math.inf), dim=-1)
-    return (weights.masked_fill(~mask, 0.0) @ v).to(dtype)
+    with without_autocast(q):
+        scores = q / math.sqrt(q.shape[-1]) @ k.mT  # (..., queries, keys)
+        if mask is None:
+            return (softmax(scores, dim=-1) @ v).to(dtype)
+        weights = softmax(scores.masked_fill(~mask, -math.inf), dim=-1)
+        return (weights.masked_fill(~mask, 0.0) @ v).to(dtype)
 
 
 class AttentionPattern(Protocol):
@@ -140,9 +142,10 @@ class MultiHeadSelfAttention(nn.Module):
         self.k_norm = RMSNorm(head_dim, eps, device=device, dtype=dtype) if qk_norm else None
 
     def reset_parameters(self) -> None:
-        """Draw the weights afresh, and fill the table of `rope`."""
+        """Draw the weights afresh."""
         for part in self.children():
-            part.reset_parameters()  # type: ignore[operator]
+            if part is not self.rope:  # its table is never unfilled
+                part.reset_parameters()  # type: ignore[operator]
 
     def forward(
         self,

@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 class LossOptions(NamedTuple):
@@ -16,7 +15,10 @@ class LossOptions(NamedTuple):
     chunk_tokens: int
     dtype: torch.dtype
     """Type of the matrix products; all between them is in float32 at least."""
-    needs_gradients: bool
+    grad_hidden: bool
+    """Whether the gradient by the hidden states is wanted."""
+    grad_weight: bool
+    """Whether the gradient by the weight is wanted."""
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
@@ -35,19 +37,22 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             for start in range(0, len(hidden), options.chunk_tokens):
                 sums.add(slice(start, start + options.chunk_tokens))
         count = (targets != options.ignore_index).sum()
-        if options.needs_gradients:
-            gradients = (sums.grad_hidden.div_(count), sums.grad_weight.div_(count))
-            ctx.save_for_backward(*gradients)
+        ctx.dtype = weight.dtype
+        ctx.save_for_backward(sums.grad_hidden, sums.grad_weight, count)
         return sums.loss / count
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        grad_hidden, grad_weight = ctx.saved_tensors
-        if grad.device.type == "cpu" and grad == 1:  # on a GPU, to ask is to wait
-            # A view of what is saved would be changed in place if the graph is gone through again.
-            return grad_hidden.clone(), grad_weight, None, None
-        return grad_hidden * grad, grad_weight * grad, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "linear_cross_entropy has no second derivative: take cross_entropy of the logits"
+            )
+        by_hidden, by_weight, count = ctx.saved_tensors
+        # Divided here and not before, where a loss scale could not keep half types from 0.
+        scale = grad / count.clamp(min=1)
+        grad_hidden = None if by_hidden is None else (by_hidden * scale).to(by_hidden.dtype)
+        grad_weight = None if by_weight is None else (by_weight * scale).to(ctx.dtype)
+        return grad_hidden, grad_weight, None, None
 
 
 class _Sums:
@@ -61,16 +66,18 @@ class _Sums:
         self.targets = targets
         self.wide = torch.promote_types(options.dtype, torch.float32)
         self.loss = torch.zeros((), dtype=self.wide, device=hidden.device)
-        # Where every target counts, a pass over the logits is spared; on a GPU, to ask is to wait.
-        self.all_count = hidden.device.type == "cpu" and not (targets == options.ignore_index).any()
+        # Where every target counts, a pass over the logits is spared; on a GPU, to ask is to wait,
+        # and in a compiled graph it is to leave it.
+        may_ask = hidden.device.type == "cpu" and not torch.compiler.is_compiling()
+        self.all_count = may_ask and not (targets == options.ignore_index).any()
         shape = (min(options.chunk_tokens, len(hidden)), len(weight))
         self.logits = torch.empty(shape, dtype=options.dtype, device=hidden.device)
         self.log_probs = torch.empty(shape, dtype=self.wide, device=hidden.device)
         self.is_half = options.dtype != self.wide
         self.wide_logits = torch.empty_like(self.log_probs) if self.is_half else self.logits
-        if options.needs_gradients:
-            self.grad_hidden = torch.empty_like(hidden)
-            self.grad_weight = torch.zeros_like(weight, dtype=self.wide)
+        self.grad_hidden = torch.empty_like(hidden) if options.grad_hidden else None
+        is_wanted = options.grad_weight
+        self.grad_weight = torch.zeros_like(weight, dtype=self.wide) if is_wanted else None
 
     def add(self, chunk: slice) -> None:
         """Add the loss of some positions, and their gradients."""
@@ -89,7 +96,7 @@ class _Sums:
         surprise = -log_probs.gather(1, targets)
         log_z = logits.gather(1, targets) + surprise
         self.loss += (counted * (surprise + options.z_loss * log_z.square())).sum()
-        if not options.needs_gradients:
+        if not (options.grad_hidden or options.grad_weight):
             return
         grad_logits = log_probs.exp_()
         if options.z_loss or not self.all_count:
@@ -102,12 +109,15 @@ class _Sums:
         self._add_gradients(chunk, grad_logits)
 
     def _add_gradients(self, chunk: slice, grad_logits: Tensor) -> None:
-        hidden, grad_hidden = self.hidden[chunk], self.grad_hidden[chunk]
-        if grad_hidden.dtype == grad_logits.dtype:
-            torch.mm(grad_logits, self.weight, out=grad_hidden)
-        else:
-            grad_hidden.copy_(grad_logits @ self.weight)
-        if self.is_half:  # sums over chunks would lose too much in a half type
-            self.grad_weight += grad_logits.T @ hidden
-        else:
-            self.grad_weight.addmm_(grad_logits.T, hidden)
+        hidden = self.hidden[chunk]
+        if self.grad_hidden is not None:
+            grad_hidden = self.grad_hidden[chunk]
+            if grad_hidden.dtype == grad_logits.dtype:
+                torch.mm(grad_logits, self.weight, out=grad_hidden)
+            else:
+                grad_hidden.copy_(grad_logits @ self.weight)
+        if self.grad_weight is not None:
+            if self.is_half:  # sums over chunks would lose too much in a half type
+                self.grad_weight += grad_logits.T @ hidden
+            else:
+                self.grad_weight.addmm_(grad_logits.T, hidden)

@@ -6,7 +6,6 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from tlm_layers.activations import silu
 from tlm_layers.config import FeedForwardKind, default_d_ff
@@ -76,10 +75,12 @@ class _Gated(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         gate, inner = ctx.saved_tensors
         grad_inner = silu(gate).mul_(grad)
+        if torch.is_grad_enabled():  # the fused kernel has no second derivative
+            sigmoid = torch.sigmoid(gate)
+            return grad * inner * sigmoid * (1 + gate * (1 - sigmoid)), grad_inner
         return torch.ops.aten.silu_backward(grad * inner, gate), grad_inner
 
 
@@ -152,7 +153,7 @@ class FeedForward(nn.Module):
 
     def extra_repr(self) -> str:
         """The activation, for `print(model)`."""
-        return f"activation={self.activation.__name__}"
+        return f"activation={getattr(self.activation, '__name__', self.activation)}"
 
 
 def make_feed_forward(

@@ -3,10 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+
+from tlm_layers.config import ModelConfig
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,15 @@ class Span:
 
     @property
     def end(self) -> int:
-        """One more than the last position of any place, padding included."""
-        return max(self.starts) + self.width
+        """One more than the last position of any token."""
+        return max(start + count for start, count in zip(self.starts, self.counts, strict=True))
 
     @cached_property
     def positions(self) -> Tensor:
-        """The position of each place, int64, (batch, width); (1, width) for a uniform span."""
+        """The position of each place, padding included, int64, (batch, width).
+
+        (1, width) for a uniform span.
+        """
         starts = self.starts[:1] if self.is_uniform else self.starts
         column = torch.tensor(starts, device=self.device).unsqueeze(-1)
         return column + torch.arange(self.width, device=self.device)
@@ -59,23 +67,27 @@ class Span:
 
 
 @dataclass
-class FullCache:
+class KeysAndValues:
+    """The tensors of a cache that holds tokens."""
+
+    keys: Tensor
+    """(batch, num_kv_heads, places, head_dim)."""
+
+    values: Tensor
+    """(batch, num_kv_heads, places, head_dim)."""
+
+    @classmethod
+    def zeros(cls, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> "Self":
+        """An empty cache, with tensors of a shape."""
+        keys, values = (torch.zeros(shape, device=device, dtype=dtype) for _ in range(2))
+        return cls(keys, values)
+
+
+class FullCache(KeysAndValues):
     """The keys and values of all tokens of one layer, in their order.
 
     A place beyond a row's tokens may hold anything: it is written before it is looked at.
     """
-
-    keys: Tensor
-    """(batch, num_kv_heads, capacity, head_dim)."""
-
-    values: Tensor
-    """(batch, num_kv_heads, capacity, head_dim)."""
-
-    @classmethod
-    def zeros(cls, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> "FullCache":
-        """An empty cache, with tensors of a shape."""
-        keys, values = (torch.zeros(shape, device=device, dtype=dtype) for _ in range(2))
-        return cls(keys, values)
 
     def append(self, k: Tensor, v: Tensor, span: Span) -> tuple[Tensor, Tensor]:
         """Write the keys and values of a span, and return all up to it.
@@ -92,27 +104,15 @@ class FullCache:
             if span.is_uniform:
                 held[:, :, span.start : span.end] = new
             else:
-                rows = torch.arange(len(span.starts), device=new.device).unsqueeze(-1)
-                # (batch, heads, width, head_dim) -> (batch, width, heads, head_dim)
-                held[rows, :, span.positions] = new.transpose(1, 2).to(held.dtype)
+                rows, places = span.is_token.nonzero(as_tuple=True)
+                # (batch, heads, width, head_dim) -> (tokens, heads, head_dim)
+                tokens = new.transpose(1, 2)[rows, places]
+                held[rows, :, span.positions[rows, places]] = tokens.to(held.dtype)
         return self.keys[:, :, : span.end], self.values[:, :, : span.end]
 
 
-@dataclass
-class RingCache:
+class RingCache(KeysAndValues):
     """The keys and values of the last tokens of one layer: position p lies in place p mod size."""
-
-    keys: Tensor
-    """(batch, num_kv_heads, size, head_dim)."""
-
-    values: Tensor
-    """(batch, num_kv_heads, size, head_dim)."""
-
-    @classmethod
-    def zeros(cls, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> "RingCache":
-        """An empty cache, with tensors of a shape."""
-        keys, values = (torch.zeros(shape, device=device, dtype=dtype) for _ in range(2))
-        return cls(keys, values)
 
     def positions(self, ends: Tensor) -> Tensor:
         """The position that each place holds where rows have `ends` tokens.
@@ -172,12 +172,16 @@ class KVCache:
     """The memory of a `TransformerLM` in generation, allocated once; see `TransformerLM.new_cache`.
 
     Args:
+        config: that of the model.
         layers: one cache for each layer.
         batch_size: rows.
         capacity: tokens that a row may hold.
     """
 
-    def __init__(self, layers: Sequence[LayerCache], batch_size: int, capacity: int) -> None:
+    def __init__(
+        self, config: ModelConfig, layers: Sequence[LayerCache], batch_size: int, capacity: int
+    ) -> None:
+        self.config = config
         self.layers = list(layers)
         self.capacity = capacity
         self.lengths = [0] * batch_size
@@ -209,11 +213,12 @@ class KVCache:
                 f"from 1 to {width}"
             )
         span = Span(tuple(self.lengths), counts, width, device)
-        if span.end > self.capacity:
-            raise ValueError(
-                f"{max(self.lengths)} tokens and {width} more are beyond the cache's "
-                f"capacity={self.capacity}"
-            )
+        for start, count in zip(self.lengths, counts, strict=True):
+            if start + count > self.capacity:
+                raise ValueError(
+                    f"{start} tokens and {count} more are beyond the cache's "
+                    f"capacity={self.capacity}"
+                )
         return span
 
     def advance(self, span: Span) -> None:

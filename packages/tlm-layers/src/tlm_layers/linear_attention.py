@@ -9,6 +9,7 @@ from torch import Tensor
 from tlm_layers.kv_cache import Append, StateCache
 from tlm_layers.local_blocks import cut, join
 from tlm_layers.masks import causal_mask, document_mask
+from tlm_layers.precision import without_autocast
 
 CHUNK = 64
 """Tokens that are mixed at once, by their scores; before them stands a running sum."""
@@ -50,7 +51,8 @@ def linear_attention_recurrent(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     Returns:
         Weighted values, (..., seq, d_v).
     """
-    q, k = elu_feature_map(q), elu_feature_map(k)
+    dtype, wide = v.dtype, torch.promote_types(v.dtype, torch.float32)
+    q, k, v = elu_feature_map(q.to(wide)), elu_feature_map(k.to(wide)), v.to(wide)
     sums = torch.zeros(*v.shape[:-2], k.shape[-1], v.shape[-1], dtype=v.dtype, device=v.device)
     norms = torch.zeros(*k.shape[:-2], k.shape[-1], dtype=k.dtype, device=k.device)
     out = []
@@ -58,8 +60,9 @@ def linear_attention_recurrent(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         sums = sums + k[..., i, :, None] * v[..., i, None, :]
         norms = norms + k[..., i, :]
         query = q[..., i, :]
-        out.append((query.unsqueeze(-2) @ sums).squeeze(-2) / (query * norms).sum(-1, keepdim=True))
-    return torch.stack(out, dim=-2) if out else torch.zeros_like(v)
+        weight = (query * norms).sum(-1, keepdim=True).clamp(min=_least_weight(wide))
+        out.append((query.unsqueeze(-1) * sums).sum(-2) / weight)
+    return torch.stack(out, dim=-2).to(dtype) if out else torch.zeros_like(v, dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ class LinearAttention:
         """
         wide = torch.promote_types(q.dtype, torch.float32)
         features = elu_feature_map(q.to(wide)), elu_feature_map(k.to(wide))
-        return _attend(*features, v.to(wide), documents).to(q.dtype)
+        with without_autocast(q):
+            return _attend(*features, v.to(wide), documents).to(q.dtype)
 
     def new_cache(
         self,
@@ -127,8 +131,9 @@ class LinearAttention:
         )
         if not span.is_uniform:  # padding must not enter the sums
             keys = keys * span.is_token[:, None, :, None]
-        out = _attend(features, keys, values, None, cache.sums)
-        cache.sums += keys.mT @ _with_ones(values)
+        with without_autocast(q):
+            out = _attend(features, keys, values, None, cache.sums)
+            cache.sums += keys.mT @ _with_ones(values)
         return out.to(q.dtype)
 
 
@@ -160,8 +165,12 @@ def _attend(
     mixed = ((q @ k.mT) * within) @ v + reached @ sums
     # The padding goes before the division, for it has no weights to divide by.
     mixed = join(mixed.flatten(-5, -4), seq)
+    return mixed[..., :-1] / mixed[..., -1:].clamp(min=_least_weight(mixed.dtype))
+
+
+def _least_weight(dtype: torch.dtype) -> float:
     # A feature that is not zero is eps / 2 at least: 1 + expm1(x) has no smaller step.
-    return mixed[..., :-1] / mixed[..., -1:].clamp(min=(torch.finfo(mixed.dtype).eps / 2) ** 2)
+    return (torch.finfo(dtype).eps / 2) ** 2
 
 
 def _with_ones(v: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Losses: cross-entropy from logits, and from hidden states in chunks."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,7 @@ def soft_cap(logits: Tensor, cap: float | None) -> Tensor:
         >>> soft_cap(torch.tensor([0.0, 1.0, 1000.0]), 30.0)
         tensor([ 0.0000,  0.9996, 30.0000])
     """
+    _check_options(0.0, cap)
     return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
@@ -36,7 +39,7 @@ def cross_entropy(
 
     Args:
         logits: scores, (..., vocab_size).
-        targets: int64, (...), from 0 to vocab_size − 1, or `ignore_index`.
+        targets: int32 or int64, (...), from 0 to vocab_size − 1, or `ignore_index`.
         ignore_index: targets of this value count for nothing.
         z_loss: weight of the mean of log²(Σ exp(logits)), which is added (Chowdhery et al. 2022,
             https://arxiv.org/abs/2204.02311, section 5).
@@ -51,12 +54,13 @@ def cross_entropy(
         >>> cross_entropy(torch.zeros(2, 8), torch.tensor([3, 5]))  # log 8
         tensor(2.0794)
     """
+    _check_options(z_loss, None)
     _check_shapes("logits", logits, targets)
     _check_targets(targets, ignore_index, logits.shape[-1])
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     counted = targets != ignore_index
     log_probs = torch.log_softmax(wide, dim=-1)
-    chosen = log_probs.gather(-1, targets.where(counted, 0).unsqueeze(-1)).squeeze(-1)
+    chosen = log_probs.gather(-1, targets.where(counted, 0).long().unsqueeze(-1)).squeeze(-1)
     loss = -chosen
     if z_loss:
         loss = loss + z_loss * torch.logsumexp(wide, dim=-1).square()
@@ -82,7 +86,7 @@ def linear_cross_entropy(
     Args:
         hidden: what stands before the output projection, (..., d_model).
         weight: the output projection, (vocab_size, d_model).
-        targets: int64, (...), from 0 to vocab_size − 1, or `ignore_index`.
+        targets: int32 or int64, (...), from 0 to vocab_size − 1, or `ignore_index`.
         ignore_index: targets of this value count for nothing.
         z_loss: weight of the mean of log²(Σ exp(logits)), which is added.
         logit_soft_cap: logits are bent as by `soft_cap`; None: they are not.
@@ -106,11 +110,12 @@ def linear_cross_entropy(
             f"weight of shape {tuple(weight.shape)} must be (vocab_size, d_model) for hidden of "
             f"shape {tuple(hidden.shape)}"
         )
+    _check_options(z_loss, logit_soft_cap)
     if chunk_tokens is None:
         chunk_tokens = 256 if hidden.device.type == "cpu" else 2048
     if chunk_tokens < 1:
         raise ValueError(f"{chunk_tokens=} must be positive")
-    flat_targets = targets.flatten()
+    flat_targets = targets.flatten().long()
     _check_targets(flat_targets, ignore_index, len(weight))
     options = LossOptions(
         ignore_index=ignore_index,
@@ -118,7 +123,8 @@ def linear_cross_entropy(
         logit_soft_cap=logit_soft_cap,
         chunk_tokens=chunk_tokens,
         dtype=matmul_dtype(hidden),
-        needs_gradients=torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad),
+        grad_hidden=torch.is_grad_enabled() and hidden.requires_grad,
+        grad_weight=torch.is_grad_enabled() and weight.requires_grad,
     )
     loss: Tensor = ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
         hidden.reshape(-1, hidden.shape[-1]), weight, flat_targets, options
@@ -127,6 +133,8 @@ def linear_cross_entropy(
 
 
 def _check_shapes(name: str, scores: Tensor, targets: Tensor) -> None:
+    if targets.dtype not in (torch.int32, torch.int64):
+        raise TypeError(f"targets are {targets.dtype}; they must be int32 or int64")
     if scores.shape[:-1] != targets.shape:
         raise ValueError(
             f"targets of shape {tuple(targets.shape)} must match all axes but the last of {name} "
@@ -134,12 +142,20 @@ def _check_shapes(name: str, scores: Tensor, targets: Tensor) -> None:
         )
 
 
+def _check_options(z_loss: float, logit_soft_cap: float | None) -> None:
+    if not 0 <= z_loss < math.inf:
+        raise ValueError(f"{z_loss=} must be a number that is not negative")
+    if logit_soft_cap is not None and not 0 < logit_soft_cap < math.inf:
+        raise ValueError(f"{logit_soft_cap=} must be a positive number, or None")
+
+
 def _check_targets(targets: Tensor, ignore_index: int, vocab_size: int) -> None:
     # On a GPU, to ask is to wait; there the look-up itself stops.
     if targets.device.type != "cpu" or torch.compiler.is_compiling():
         return
-    counted = targets[targets != ignore_index]
-    if counted.numel() and (counted.min() < 0 or counted.max() >= vocab_size):
+    wrong = (targets != ignore_index) & ((targets < 0) | (targets >= vocab_size))
+    if wrong.any():
+        counted = targets[targets != ignore_index]
         raise ValueError(
             f"targets go from {int(counted.min())} to {int(counted.max())}; they must be from 0 "
             f"to {vocab_size - 1} ({vocab_size=})"

@@ -15,7 +15,7 @@ from tlm_layers.embedding import Embedding
 from tlm_layers.initialize import truncated_normal_
 from tlm_layers.kv_cache import Append, KVCache
 from tlm_layers.linear import Linear
-from tlm_layers.loss import linear_cross_entropy, soft_cap
+from tlm_layers.loss import cross_entropy, linear_cross_entropy, soft_cap
 from tlm_layers.masks import document_runs
 from tlm_layers.norm import make_norm
 
@@ -177,11 +177,17 @@ class TransformerLM(nn.Module):
             raise ValueError(
                 f"token_ids of shape {tuple(token_ids.shape)} must be (batch, seq) with a cache"
             )
+        if cache.config != self.config:
+            raise ValueError(
+                "the cache is of a model with another config: take this one's new_cache"
+            )
         batch_size, width = token_ids.shape
         span = cache.span(batch_size, width, lengths, token_ids.device)
         positions: Tensor | int | None = token_positions
         if positions is None and self.config.position == "rope":
-            positions = span.start if span.is_uniform else span.positions
+            # Padding may stand beyond the context; its positions do not matter.
+            last = self.config.context_length - 1
+            positions = span.start if span.is_uniform else span.positions.clamp(max=last)
         x = self.token_embeddings(token_ids)
         for layer, layer_cache in zip(self.layers, cache.layers, strict=True):
             x = layer(x, positions, None, Append(layer_cache, span))
@@ -198,7 +204,11 @@ class TransformerLM(nn.Module):
         Returns:
             Logits, (..., vocab_size), bent by `config.logit_soft_cap` where there is one.
         """
-        return soft_cap(F.linear(hidden, self.output_weight), self.config.logit_soft_cap)
+        if self.lm_head is None:
+            logits = F.linear(hidden, self.output_weight)
+        else:
+            logits = self.lm_head(hidden)
+        return soft_cap(logits, self.config.logit_soft_cap)
 
     def loss(
         self,
@@ -220,8 +230,13 @@ class TransformerLM(nn.Module):
         Returns:
             Nats per target that counts, a scalar; see `linear_cross_entropy`.
         """
+        hidden = self.hidden(token_ids, token_positions, document_ids)
+        if self.lm_head is not None and type(self.lm_head) is not Linear:
+            # A head put in its place, such as a LoRA's, is more than its weight.
+            logits, z_loss = self.logits(hidden), self.config.z_loss
+            return cross_entropy(logits, targets, ignore_index=ignore_index, z_loss=z_loss)
         return linear_cross_entropy(
-            self.hidden(token_ids, token_positions, document_ids),
+            hidden,
             self.output_weight,
             targets,
             ignore_index=ignore_index,
@@ -268,4 +283,4 @@ class TransformerLM(nn.Module):
             pattern.new_cache(batch_size, num_kv_heads, capacity, head_dim, weight.device, dtype)
             for _ in range(config.num_layers)
         ]
-        return KVCache(layers, batch_size, capacity)
+        return KVCache(self.config, layers, batch_size, capacity)

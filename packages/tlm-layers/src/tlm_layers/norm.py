@@ -6,7 +6,6 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from tlm_layers.config import Norm
 from tlm_layers.precision import matmul_dtype
@@ -87,20 +86,32 @@ class _CpuRMSNorm(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        x, weight, *_ = inputs
+        x, weight, ctx.eps, _ = inputs
         ctx.mark_non_differentiable(output[1])
         ctx.save_for_backward(x, weight, output[1])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor, Tensor, None, None]:
         x, weight, rstd = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return *_differentiable_backward(x, weight, ctx.eps, grad), None, None
         grad = grad.contiguous().to(x.dtype)
         grad_x, grad_weight, _ = torch.ops.aten.native_layer_norm_backward(
             grad, x, x.shape[-1:], torch.zeros_like(rstd), rstd, weight, None, [True, True, False]
         )
-        row = (grad @ weight.to(grad.dtype)).unsqueeze(-1) * rstd / x.shape[-1]
+        row = (grad.to(weight.dtype) @ weight).unsqueeze(-1) * rstd / x.shape[-1]
         return grad_x.add_(row), grad_weight, None, None
+
+
+def _differentiable_backward(
+    x: Tensor, weight: Tensor, eps: float, grad: Tensor
+) -> tuple[Tensor, Tensor]:
+    # By plain operations, for second derivatives.
+    wide, grad = x.to(weight.dtype), grad.to(weight.dtype)
+    rstd = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+    normed, pulled = wide * rstd, grad * weight
+    by_x = rstd * (pulled - normed * (pulled * normed).mean(-1, keepdim=True))
+    return by_x.to(x.dtype), (grad * normed).flatten(0, -2).sum(0)
 
 
 _rms_norm_on_cpu = cast(

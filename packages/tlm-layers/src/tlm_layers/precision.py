@@ -1,5 +1,7 @@
 """Types of numbers under autocast."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -17,3 +19,15 @@ def matmul_dtype(x: Tensor) -> torch.dtype:
     if x.dtype == torch.float64 or device == "meta" or not torch.is_autocast_enabled(device):
         return x.dtype
     return torch.get_autocast_dtype(device)
+
+
+def without_autocast(x: Tensor) -> AbstractContextManager[object]:
+    """A context in which matrix products of tensors beside `x` are of their own type.
+
+    Args:
+        x: any tensor.
+    """
+    device = x.device.type
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)

@@ -113,9 +113,11 @@ class RotaryPositionalEmbedding(nn.Module):
     def _apply(
         self, fn: Callable[[Tensor], Tensor], recurse: bool = True
     ) -> "RotaryPositionalEmbedding":
-        # `.to(torch.bfloat16)` would round the table, and `.to_empty()` leave it unfilled.
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.reset_parameters()
+        # `.to(torch.bfloat16)` would round the table, and `.to_empty()` leave it unfilled. Blocks
+        # share it: only the first of them has something to do.
+        device = fn(self.table[:0]).device
+        if device != self.table.device:
+            self.table = self._table_on(device)
         return self
 
     @torch.inference_mode(False)  # the backward pass refuses a table made under inference

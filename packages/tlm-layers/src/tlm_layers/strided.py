@@ -11,6 +11,7 @@ from tlm_layers.full_attention import FullAttention
 from tlm_layers.fused_attention import fused_attention
 from tlm_layers.kv_cache import Append, FullCache
 from tlm_layers.local_blocks import cut, join, local_mask, with_previous
+from tlm_layers.precision import without_autocast
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,13 @@ class StridedAttention:
         Returns:
             Weighted values, (..., num_heads, seq, head_dim).
         """
-        seq, dtype = q.shape[-2], q.dtype
-        if seq <= self.stride:
+        if q.shape[-2] <= self.stride:
             return FullAttention()(q, k, v, documents)
+        with without_autocast(q):
+            return self._attend(q, k, v, documents)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, documents: Tensor | None) -> Tensor:
+        seq, dtype = q.shape[-2], q.dtype
         wide = torch.promote_types(dtype, torch.float32)
         group = q.shape[-3] // k.shape[-3]
         q = cut(q.to(wide) / math.sqrt(q.shape[-1]), self.stride)

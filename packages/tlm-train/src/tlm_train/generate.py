@@ -1,9 +1,13 @@
 """Text from a trained model, one token at a time."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
 from tlm_layers import KVCache, TransformerLM
+
+MAX_DRAWS = 16
+"""Draws from the whole distribution before the nucleus is found by sorting."""
 
 
 def generate(
@@ -37,6 +41,11 @@ def generate(
         ValueError: An argument is out of its range, or the prompt is empty or too long.
     """
     check_prompt(prompt, context_length)
+    if isinstance(model, TransformerLM) and context_length > model.config.context_length:
+        raise ValueError(
+            f"context_length={context_length} is more than the model's, "
+            f"{model.config.context_length}"
+        )
     if max_tokens < 0:
         raise ValueError(f"max_tokens={max_tokens} must not be negative")
     if not temperature >= 0:
@@ -76,6 +85,8 @@ def _generate(
     for _ in range(max_tokens):
         with torch.inference_mode():
             logits = _last_logits(model, ids, context_length, cache).double().cpu()
+            if not logits.max() < math.inf:  # nor where one is not a number
+                raise ValueError("the model's logits are not finite: its weights are spoilt")
             if temperature == 0:
                 token = int(logits.argmax())
             else:  # with the maximum at 0, so that no temperature overflows
@@ -104,8 +115,8 @@ def sample(
     """Draw an id from the nucleus of a distribution, exactly and without sorting it.
 
     An id drawn from the whole distribution is kept if those before it, the more probable ones, have
-    a mass below `top_p`: then it is in the nucleus. Otherwise another is drawn; at most 1 / `top_p`
-    draws are needed on average.
+    a mass below `top_p`: then it is in the nucleus. Otherwise another is drawn, 1 / `top_p` times
+    on average; a small nucleus, which takes many draws, is found by sorting in the end.
 
     Args:
         probabilities: (vocab_size,), float64, on the CPU, sums to 1.
@@ -116,7 +127,7 @@ def sample(
     0
     """
     mass = probabilities.cumsum(0)
-    while True:
+    for _ in range(MAX_DRAWS):
         drawn = torch.rand((), dtype=mass.dtype, generator=generator) * mass[-1]
         token = min(int(torch.searchsorted(mass, drawn, right=True)), len(mass) - 1)
         if top_p >= 1:
@@ -127,6 +138,9 @@ def sample(
         before += (probabilities[:token] == probability).sum() * probability
         if before < top_p:
             return token
+    kept = nucleus(probabilities, top_p).cumsum(0)
+    drawn = torch.rand((), dtype=kept.dtype, generator=generator) * kept[-1]
+    return int(torch.searchsorted(kept, drawn, right=True))
 
 
 def nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:

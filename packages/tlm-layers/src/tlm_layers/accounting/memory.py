@@ -88,8 +88,8 @@ def activation_bytes(
         norms         75,792,384   12.3%
         attention    168,820,736   27.5%
         ffn          310,378,496   50.5%
-        head          59,851,776    9.7%
-        total        614,908,928  100.0%
+        head          59,851,784    9.7%
+        total        614,908,936  100.0%
     """
     shape = Shape.of(config, batch_size, seq)
     config, tokens = shape.config, shape.tokens
@@ -107,7 +107,8 @@ def activation_bytes(
         ffn=blocks
         * (config.d_model + _FFN_INNER[config.ffn] * shape.d_ff)
         * (dtype_bytes * tokens),
-        head=config.d_model * config.vocab_size * _FLOAT32 + hidden * tokens
+        # Gradients, and the number of targets that they are divided by.
+        head=config.d_model * config.vocab_size * _FLOAT32 + hidden * tokens + _INT64
         if chunked_loss
         else _plain_loss(shape, dtype_bytes),
     )
