@@ -74,6 +74,26 @@ def test_the_model_may_name_its_output_layer():
     assert names(model, hidden) == [["layers.1.weight", "lm_head.weight"]]
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_model_may_have_an_output_weight(tied):
+    class OutputWeight(nn.Module):
+        """As tlm's TransformerLM, in which no module is the output layer where it is tied."""
+
+        def __init__(self):
+            super().__init__()
+            self.token_embeddings = nn.Embedding(11, 4)
+            self.lm_head = None if tied else nn.Linear(4, 11, bias=False)
+            self.layers = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+
+        @property
+        def output_weight(self):
+            return (self.token_embeddings if tied else self.lm_head).weight
+
+    model = OutputWeight()
+    hidden, _ = muon_groups(model, weight_decay=0.1)
+    assert names(model, hidden) == [["layers.0.weight", "layers.1.weight"]]
+
+
 @pytest.mark.parametrize(
     ("exclude", "expected"),
     [

@@ -39,7 +39,8 @@ def muon_groups(
 
     - a parameter of an embedding: a module whose class is, or is named like, `nn.Embedding`;
     - the output layer: what Hugging Face's `get_output_embeddings()` names where the model has
-      it, else the last matrix of the model;
+      it, or the parameter that the model has as `output_weight` (`TransformerLM` of tlm-layers
+      does, and it may be the embedding), else the last matrix of the model;
     - what is shared with one of these.
 
     Frozen parameters are in no group.
@@ -104,6 +105,9 @@ def _output_layers(model: nn.Module) -> list[Tensor]:
         name_output: Any = model.get_output_embeddings
         layer = name_output()
         return [] if layer is None else list(layer.parameters())
+    output_weight = getattr(model, "output_weight", None)
+    if isinstance(output_weight, nn.Parameter):
+        return [output_weight]
     # With what is shared listed again, for an output layer may be the embedding.
     matrices = [p for _, p in model.named_parameters(remove_duplicate=False) if p.ndim >= 2]
     return matrices[-1:]  # type: ignore[return-value]
