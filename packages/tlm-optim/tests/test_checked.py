@@ -98,6 +98,48 @@ def test_a_weight_changed_from_outside_stays_changed(make):
 
 
 @each_optimizer
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("before", [1.0, 100.0])
+@pytest.mark.parametrize("after", [0.0, 1e-3, 1.0, -1.0])
+def test_what_was_rounded_off_another_weight_is_dropped(make, dtype, before, after):
+    weight, optimizer = walk(make, torch.full((6, 4), before, dtype=dtype))
+    assert optimizer.state[weight]["rounded_off"].any()
+    weight.data.fill_(after)
+    optimizer.param_groups[0].update(lr=0.0)
+    walk(make, weight, steps=1, optimizer=optimizer)
+    assert torch.equal(weight.data, torch.full_like(weight, after))
+
+
+def test_a_weight_that_was_not_finite_can_be_set_anew():
+    weight = nn.Parameter(torch.full((2,), 65504.0, dtype=torch.float16))
+    optimizer = SGD([weight], lr=1.0)
+    for grad in (-60000.0, float("nan")):
+        weight.grad = torch.full_like(weight, grad)
+        optimizer.step()
+        assert not weight.isfinite().any()
+        weight.data.fill_(2.0)
+        weight.grad = torch.full_like(weight, 0.5)
+        optimizer.step()
+        assert weight.tolist() == [1.5, 1.5]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_rest_of_half_a_spacing_is_kept(dtype):
+    eps = torch.finfo(dtype).eps
+    weight = nn.Parameter(torch.tensor([1 + eps], dtype=dtype))
+    weight.grad = -torch.ones_like(weight)
+    # Rounded to half a spacing, the rest of this step would round the sum up, to an even number.
+    optimizer = SGD([weight], lr=0.4999 * eps)
+    optimizer.step()
+    assert weight.item() == 1 + eps
+    assert optimizer.state[weight]["rounded_off"].item() == 0.5 * eps
+    optimizer.param_groups[0]["lr"] = 0.25 * eps
+    optimizer.step()
+    exact = weight.double() + optimizer.state[weight]["rounded_off"]
+    assert exact.item() == 1 + 1.75 * eps
+
+
+@each_optimizer
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_saved_and_loaded_goes_on_bit_for_bit(make, dtype, tmp_path):
     start = torch.randn(6, 4).to(dtype)

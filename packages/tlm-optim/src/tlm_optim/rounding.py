@@ -3,8 +3,8 @@
 A step is often smaller than the spacing of bfloat16 numbers around a weight, and would be rounded
 away. So the arithmetic is in float32, and what the rounding of a weight takes away is kept in the
 optimizer's state, in the weight's own type, and added back before the next step. Weight and rest
-together have twice the digits, for two bytes more a weight; a weight that is changed from outside
-(loaded, averaged) stays what it was changed to.
+together have twice the digits, for two bytes more a weight. A weight that is changed from outside
+(loaded, averaged) stays what it was changed to: a rest that rounding cannot have left is dropped.
 """
 
 import torch
@@ -21,6 +21,8 @@ def wide_dtype(dtype: torch.dtype) -> torch.dtype:
     return dtype if dtype is torch.float32 else torch.promote_types(dtype, torch.float32)
 
 
+# Fused code of torch.compile would leave the rounding out, which is what is asked about.
+@_disable_dynamo
 def widened(weights: list[Tensor], states: list[dict[str, Tensor]]) -> list[Tensor]:
     """Return weights in float32, with what was rounded off them added back.
 
@@ -29,7 +31,12 @@ def widened(weights: list[Tensor], states: list[dict[str, Tensor]]) -> list[Tens
         states: of each weight, with its `rounded_off`.
     """
     wide = [weight.float() for weight in weights]
-    torch._foreach_add_(list(map(local, wide)), _rounded_off(states))
+    whole = map(local, wide)
+    for weight, each, rest in zip(map(local, weights), whole, _rounded_off(states), strict=True):
+        rest = rest.float().nan_to_num_(0, 0, 0)  # of an infinite weight it is not a number
+        # The factor is for a rest of half a spacing, which otherwise may round either way.
+        rounded = torch.add(each, rest, alpha=0.999).to(weight.dtype).float()
+        each.addcmul_(rest, rounded.eq_(each))  # in floats: on a CPU masks take longer
     return wide
 
 
