@@ -421,6 +421,21 @@ def test_states_of_bfloat16_weights_pass_to_and_from_torch():
     train(theirs, their_optimizer, 5, start=10)
 
 
+def test_the_count_of_steps_may_be_a_number():
+    one, other = (nn.Parameter(torch.ones(3)) for _ in range(2))
+    optimizer, resumed = AdamW([one]), AdamW([other])
+    one.grad = torch.ones(3)
+    optimizer.step()
+    other.data.copy_(one)
+    state = copy.deepcopy(optimizer.state_dict())
+    state["state"][0]["step"] = 1  # as torch had it before 1.12
+    resumed.load_state_dict(state)
+    other.grad = one.grad.clone()
+    optimizer.step()
+    resumed.step()
+    assert torch.equal(one, other)
+
+
 def test_what_a_hook_makes_of_a_state_is_what_is_loaded():
     weight = nn.Parameter(torch.ones(3, dtype=torch.bfloat16))
     weight.grad = torch.ones_like(weight)

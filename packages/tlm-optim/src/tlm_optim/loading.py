@@ -34,8 +34,11 @@ class ExactLoading(Optimizer):
             hook.remove()
         numbers = chain.from_iterable(group["params"] for group in given["param_groups"])
         parameters = chain.from_iterable(group["params"] for group in self.param_groups)
+        states = self.state
         for number, parameter in zip(numbers, parameters, strict=True):
             for name, value in given["state"].get(number, {}).items():
-                loaded = self.state[parameter].get(name)
-                if isinstance(loaded, Tensor) and loaded.dtype.itemsize < value.dtype.itemsize:
-                    self.state[parameter][name] = value.to(parameter.device)
+                loaded = states[parameter].get(name)
+                if not isinstance(loaded, Tensor) or not isinstance(value, Tensor):
+                    continue
+                if loaded.dtype.itemsize < value.dtype.itemsize:
+                    states[parameter][name] = value.to(parameter.device)
