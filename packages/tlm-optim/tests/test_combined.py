@@ -111,6 +111,63 @@ def test_schedulers_of_torch_reach_every_part():
     assert lrs == [0.01, 0.005, 0.005]
 
 
+@pytest.mark.parametrize("name", ["OneCycleLR", "CyclicLR"])
+def test_schedulers_that_would_cycle_momentum_are_told_not_to(name):
+    model = small_model()
+    optimizer = Combined(*parts(model))
+    settings = {"OneCycleLR": {"max_lr": 0.1, "total_steps": 9}, "CyclicLR": {"base_lr": 0.01}}
+    scheduler_class = getattr(torch.optim.lr_scheduler, name)
+    settings = {"max_lr": 0.1, **settings[name]}
+    with pytest.raises(ValueError, match="must support momentum"):
+        scheduler_class(optimizer, **settings)
+    scheduler = scheduler_class(optimizer, **settings, cycle_momentum=False)
+    lr = optimizer.param_groups[0]["lr"]
+    train(model, [optimizer], 1)
+    scheduler.step()
+    assert {group["lr"] > lr for group in optimizer.param_groups} == {True}
+
+
+def test_a_part_is_saved_and_loaded_by_itself():
+    unbroken, model = small_model(), small_model()
+    train(unbroken, [Combined(*parts(unbroken))], 6)
+    optimizer = Combined(*parts(model))
+    train(model, [optimizer], 3)
+    states = [copy.deepcopy(part.state_dict()) for part in optimizer.optimizers]
+    other = copy.deepcopy(model)
+    muon, adamw = parts(other, muon_lr=1.0)
+    resumed = Combined(muon, adamw)
+    for part, state in zip(resumed.optimizers, states, strict=True):
+        part.load_state_dict(state)
+    assert [group["lr"] for group in resumed.param_groups] == [0.02, 0.01, 0.01]
+    resumed.param_groups[0]["lr"] = 0.5
+    assert muon.param_groups[0]["lr"] == 0.5
+    resumed.param_groups[0]["lr"] = 0.02
+    train(other, [resumed], 3, start=3)
+    assert_equal_weights(other, unbroken)
+    assert set(resumed.state_dict()["state"]) == set(optimizer.state_dict()["state"])
+
+
+def nested(model):
+    muon, adamw = parts(model)
+    sgd = SGD(adamw.param_groups.pop()["params"], lr=0.1, momentum=0.9)
+    return Combined(Combined(muon, adamw), sgd)
+
+
+def test_combined_may_be_combined():
+    together, apart = small_model(), small_model()
+    optimizer = nested(together)
+    train(together, [optimizer], 4)
+    muon_and_adamw, sgd = nested(apart).optimizers
+    train(apart, [*muon_and_adamw.optimizers, sgd], 4)
+    assert_equal_weights(together, apart)
+    other = copy.deepcopy(together)
+    resumed = nested(other)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    train(together, [optimizer], 3, start=4)
+    train(other, [resumed], 3, start=4)
+    assert_equal_weights(together, other)
+
+
 def test_optimizers_of_torch_may_be_parts():
     model = small_model()
     matrices = [p for p in model.parameters() if p.ndim == 2]
@@ -165,7 +222,7 @@ def test_what_cannot_be_combined_is_refused():
     weight = nn.Parameter(torch.ones(2, 2))
     with pytest.raises(ValueError, match="Combined takes two optimizers or more, not 1"):
         Combined(SGD([weight]))
-    with pytest.raises(ValueError, match="some parameters appear in more than one parameter group"):
+    with pytest.raises(ValueError, match="some parameters appear in more than one of the opti"):
         Combined(SGD([weight]), AdamW([weight]))
     combined = Combined(SGD([weight]), AdamW([nn.Parameter(torch.ones(2))]))
     message = "a group cannot be added to Combined: add it to one of the optimizers"
