@@ -62,16 +62,25 @@ def test_no_gradients_at_all():
     assert clip_grad_norm([], 1.0).item() == 0.0
 
 
-def test_a_norm_that_is_not_finite_is_returned():
-    parameter = nn.Parameter(torch.zeros(2))
-    parameter.grad = torch.tensor([float("nan"), 1.0])
-    assert clip_grad_norm([parameter], 1.0).isnan()
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_norm_that_is_not_finite_is_returned_and_spoils_all_as_in_torch(value):
+    ours, theirs = (parameters_with_gradients([(3,), (4,)], 0, 1.0) for _ in range(2))
+    ours[0].grad[1] = theirs[0].grad[1] = value
+    norm = clip_grad_norm(ours, 1.0)
+    torch.testing.assert_close(norm, nn.utils.clip_grad_norm_(theirs, 1.0), equal_nan=True)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a.grad, b.grad, equal_nan=True)
 
 
 @pytest.mark.parametrize(("max_norm", "eps"), [(-1.0, 0.0), (1.0, -1.0), (float("nan"), 0.0)])
 def test_limits_out_of_range(max_norm, eps):
     with pytest.raises(ValueError, match=f"{max_norm=} and {eps=} must not be negative"):
-        clip_grad_norm([], max_norm, eps)
+        clip_grad_norm([], max_norm, eps=eps)
+
+
+def test_the_kind_of_norm_that_torch_takes_is_not_taken_for_eps():
+    with pytest.raises(TypeError, match="positional arguments"):
+        clip_grad_norm([], 1.0, 2.0)
 
 
 def test_one_tensor():

@@ -13,8 +13,8 @@ from tlm_optim.rounding import wide_dtype
 def clip_grad_norm(
     parameters: Tensor | Iterable[Tensor],
     max_norm: float,
-    eps: float = 1e-6,
     *,
+    eps: float = 1e-6,
     error_if_nonfinite: bool = False,
 ) -> Tensor:
     """Scale all gradients down together, in place, where their joint length is above a limit.
@@ -28,8 +28,10 @@ def clip_grad_norm(
         parameters: a parameter or several; those with no gradient are passed over.
         max_norm: the greatest length allowed.
         eps: keeps the division finite.
-        error_if_nonfinite: whether to raise where the norm is infinite or not a number, which
-            otherwise is returned, with the gradients spoilt.
+        error_if_nonfinite: whether to raise where the norm is infinite or not a number. Otherwise
+            it is returned, and the gradients are spoilt as torch spoils them: where it is not a
+            number, none of them is one; where it is infinite, infinite ones are no numbers and
+            all others 0.
 
     Returns:
         The norm before clipping, a scalar, of float32 for gradients of half types, the same in
@@ -58,7 +60,7 @@ def clip_grad_norm(
             f"or leave error_if_nonfinite=False"
         )
     # No `if`: reading the norm would make the host wait for a GPU.
-    scale = torch.where(norm > max_norm, max_norm / (norm + eps), 1.0)
+    scale = torch.where(norm <= max_norm, 1.0, max_norm / (norm + eps))
     for device, parts in _by_device([local(grad) for grad in grads]).items():
         torch._foreach_mul_(parts, scale.to(device, non_blocking=True))
     return norm
