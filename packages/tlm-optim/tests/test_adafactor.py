@@ -104,10 +104,12 @@ def test_states_pass_to_and_from_torch(ours_first):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"beta2_decay": 0.8}, "beta2_decay=0.8 must not be positive"),
-        ({"d": 0.5}, "d=0.5 must be at least 1"),
-        ({"eps": (None, -1.0)}, "eps=(None, -1.0) must be two numbers, not negative"),
-        ({"eps": (1e-3,)}, "eps=(0.001,) must be two numbers, not negative"),
+        ({"beta2_decay": 0.8}, "beta2_decay=0.8 must be a finite number, not positive"),
+        ({"d": 0.5}, "d=0.5 must be a number, at least 1"),
+        ({"eps": (None, -1.0)}, "eps=(None, -1.0) must be two finite numbers, not negative"),
+        ({"eps": (1e-3,)}, "eps=(0.001,) must be two finite numbers, not negative"),
+        ({"eps": 1e-3}, "eps=0.001 must be two finite numbers, not negative"),
+        ({"eps": {"a": 1, "b": 2}}, "eps={'a': 1, 'b': 2} must be two finite numbers, not neg"),
     ],
 )
 def test_settings_out_of_range(settings, message):

@@ -222,12 +222,14 @@ def test_closure():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"lr": -1.0}, "lr=-1.0 must not be negative"),
-        ({"lr": math.nan}, "lr=nan must not be negative"),
-        ({"eps": -1e-8}, "eps=-1e-08 must not be negative"),
-        ({"weight_decay": -0.1}, "weight_decay=-0.1 must not be negative"),
+        ({"lr": -1.0}, "lr=-1.0 must be a finite number, not negative"),
+        ({"lr": math.nan}, "lr=nan must be a finite number, not negative"),
+        ({"eps": -1e-8}, "eps=-1e-08 must be a finite number, not negative"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1 must be a finite number, not negative"),
         ({"betas": (1.0, 0.9)}, "betas=(1.0, 0.9) must be two numbers, each at least 0 and"),
         ({"betas": (0.9, -0.1)}, "betas=(0.9, -0.1) must be two numbers, each at least 0 and"),
+        ({"betas": 0.9}, "betas=0.9 must be two numbers, each at least 0 and below 1"),
+        ({"betas": (0.9, "a")}, "betas=(0.9, 'a') must be two numbers, each at least 0 and"),
         ({"betas": (0.9,)}, "betas=(0.9,) must be two numbers"),
         ({"betas": (0.9, 0.9, 0.9)}, "betas=(0.9, 0.9, 0.9) must be two numbers"),
     ],

@@ -217,9 +217,16 @@ def test_complex_parameters_are_refused(make):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"lr": -1.0}, "lr=-1.0 must not be negative"),
-        ({"lr": float("nan")}, "lr=nan must not be negative"),
-        ({"weight_decay": -0.1}, "weight_decay=-0.1 must not be negative"),
+        ({"lr": -1.0}, "lr=-1.0 must be a finite number, not negative"),
+        ({"lr": float("nan")}, "lr=nan must be a finite number, not negative"),
+        ({"lr": float("inf")}, "lr=inf must be a finite number, not negative"),
+        ({"lr": "1e-3"}, "lr='1e-3' must be a finite number, not negative"),
+        ({"lr": None}, "lr=None must be a finite number, not negative"),
+        ({"lr": torch.tensor([0.1])}, "lr=tensor([0.1000]) must be a finite number, not negative"),
+        ({"lr": torch.ones(2)}, "lr=tensor([1., 1.]) must be a finite number, not negative"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1 must be a finite number, not negative"),
+        ({"weight_decay": None}, "weight_decay=None must be a finite number, not negative"),
+        ({"weight_decay": 1j}, "weight_decay=1j must be a finite number, not negative"),
         ({"maximize": None}, "maximize=None must be True or False"),
     ],
 )

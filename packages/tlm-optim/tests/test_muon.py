@@ -148,9 +148,14 @@ def test_what_is_no_matrix_is_refused(shape):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"momentum": 1.0}, "momentum=1.0 must be at least 0 and below 1"),
+        ({"momentum": 1.0}, "momentum=1.0 must be a number, at least 0 and below 1"),
         ({"ns_steps": 0}, "ns_steps=0 must be a whole number, at least 1"),
-        ({"ns_coefficients": (1.0, 2.0)}, "ns_coefficients=(1.0, 2.0) must be three numbers"),
+        ({"ns_steps": 5.0}, "ns_steps=5.0 must be a whole number, at least 1"),
+        ({"ns_steps": math.inf}, "ns_steps=inf must be a whole number, at least 1"),
+        ({"ns_steps": "5"}, "ns_steps='5' must be a whole number, at least 1"),
+        ({"ns_coefficients": (1.0, 2.0)}, "ns_coefficients=(1.0, 2.0) must be three finite numb"),
+        ({"ns_coefficients": 3}, "ns_coefficients=3 must be three finite numbers"),
+        ({"ns_coefficients": (1, "a", 2)}, "ns_coefficients=(1, 'a', 2) must be three finite num"),
         ({"adjust_lr_fn": "rms"}, "adjust_lr_fn='rms' must be one of None, 'original', 'match_rm"),
         ({"nesterov": "yes"}, "nesterov='yes' must be True or False"),
     ],

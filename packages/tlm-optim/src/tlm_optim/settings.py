@@ -1,35 +1,66 @@
 """What the settings of a parameter group may be."""
 
+import math
+import operator
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any, NamedTuple
+
+from torch import Tensor
 
 
 class Rule(NamedTuple):
     """What values a setting may have."""
 
     holds: Callable[[Any], bool]
+    """Says whether a value is allowed; for one of another type it may raise."""
     words: str
-    """The rule as it ends an error message, as in `lr=-1 must not be negative`."""
+    """The rule as it ends an error message, as in `lr=-1 must be a number, not negative`."""
+
+    def allows(self, value: Any) -> bool:
+        """Say whether the setting may have a value, of whatever type."""
+        try:
+            return self.holds(value)
+        except Exception:  # it cannot be compared, counted or taken apart
+            return False
+
+
+def _is_number(value: Any) -> bool:
+    """Say whether it is finite, and a number or a tensor of one with no axes."""
+    is_one = value.ndim == 0 if isinstance(value, Tensor) else isinstance(value, Real)
+    return is_one and bool(-math.inf < value < math.inf)
+
+
+def _is_not_negative(value: Any) -> bool:
+    return _is_number(value) and bool(value >= 0)
 
 
 def _is_below_one(value: Any) -> bool:
-    return bool(0 <= value < 1)
+    return _is_not_negative(value) and bool(value < 1)
 
 
-NOT_NEGATIVE = Rule(lambda value: bool(value >= 0), "must not be negative")
-NOT_POSITIVE = Rule(lambda value: bool(value <= 0), "must not be positive")
-AT_LEAST_ONE = Rule(lambda value: bool(value >= 1), "must be at least 1")
-BELOW_ONE = Rule(_is_below_one, "must be at least 0 and below 1")
+NOT_NEGATIVE = Rule(_is_not_negative, "must be a finite number, not negative")
+NOT_POSITIVE = Rule(
+    lambda value: _is_number(value) and bool(value <= 0), "must be a finite number, not positive"
+)
+AT_LEAST_ONE = Rule(lambda value: bool(value >= 1), "must be a number, at least 1")
+BELOW_ONE = Rule(_is_below_one, "must be a number, at least 0 and below 1")
 TWO_BELOW_ONE = Rule(
     lambda value: len(value) == 2 and all(map(_is_below_one, value)),
     "must be two numbers, each at least 0 and below 1",
 )
 EPS_OR_NONE_AND_EPS = Rule(
-    lambda value: len(value) == 2 and (value[0] is None or value[0] >= 0) and value[1] >= 0,
-    "must be two numbers, not negative, of which the first may be None",
+    lambda value: (
+        len(value) == 2
+        and (value[0] is None or _is_not_negative(value[0]))
+        and _is_not_negative(value[1])
+    ),
+    "must be two finite numbers, not negative, of which the first may be None",
 )
-THREE_NUMBERS = Rule(lambda value: len(value) == 3, "must be three numbers")
-COUNT = Rule(lambda value: value == int(value) >= 1, "must be a whole number, at least 1")
+THREE_NUMBERS = Rule(
+    lambda value: len(value) == 3 and all(map(_is_number, value)), "must be three finite numbers"
+)
+COUNT = Rule(lambda value: operator.index(value) >= 1, "must be a whole number, at least 1")
 TRUE_OR_FALSE = Rule(lambda value: isinstance(value, bool), "must be True or False")
 
 
@@ -68,7 +99,7 @@ def check_settings(
             )
     for name, value in group.items():
         if name in rules:
-            if not rules[name].holds(value):
+            if not rules[name].allows(value):
                 raise ValueError(f"{name}={value!r} {rules[name].words}")
         elif name in fixed:
             if value != fixed[name]:
