@@ -111,11 +111,20 @@ def test_another_model_is_refused():
     with pytest.raises(ValueError, match=r"0.weight is missing, and 3 more: is this another mode"):
         ema.update(nn.Linear(2, 2))
     other = ExponentialMovingAverage(nn.Sequential(nn.Linear(5, 3), nn.LayerNorm(3)))
-    message = "the average of 0.weight has the shape (3, 5), and its parameter (3, 4)"
+    message = "0.weight has the shape (3, 5), and its average (3, 4): is this another model?"
     with pytest.raises(ValueError, match=re.escape(message)):
         ema.load_state_dict(other.state_dict())
+    for take in (ema.update, ema.copy_to):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            take(nn.Sequential(nn.Linear(5, 3), nn.LayerNorm(3)))
+    assert ema.updates == 0
     more = ExponentialMovingAverage(nn.Sequential(*small_model(), nn.Linear(3, 3)))
     with pytest.raises(ValueError, match=r"2.weight is not averaged, and 1 more"):
         ema.load_state_dict(more.state_dict())
+    one_less = {name: average for name, average in ema.averages.items() if name != "0.bias"}
+    with pytest.raises(ValueError, match=r"^0.bias is missing: is this another model\?"):
+        ema.load_state_dict({**ema.state_dict(), "averages": one_less})
+    with pytest.raises(ValueError, match="a state without updates is not of an Exponential"):
+        ema.load_state_dict({})
     with pytest.raises(ValueError, match=r"decay=1.0 must be at least 0 and below 1"):
         ExponentialMovingAverage(small_model(), decay=1.0)

@@ -124,6 +124,16 @@ def test_updates_have_the_size_of_those_of_adamw():
     assert 0.15 < weight.detach().square().mean().sqrt() < 0.25
 
 
+@pytest.mark.parametrize("shape", [(0, 4), (4, 0), (0, 4, 4)])
+def test_a_matrix_of_nothing_is_passed_through(shape):
+    empty, full = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.ones(2, 2))
+    optimizer = Muon([empty, full], lr=0.1)
+    empty.grad, full.grad = torch.ones(shape), torch.ones(2, 2)
+    optimizer.step()
+    assert empty.shape == shape
+    assert not torch.equal(full, torch.ones(2, 2))
+
+
 def test_it_learns():
     torch.manual_seed(0)
     model = nn.Linear(8, 8, bias=False)

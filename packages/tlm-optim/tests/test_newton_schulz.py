@@ -45,6 +45,24 @@ def test_a_stack_is_its_matrices():
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_types_are_multiplied_in_float32_on_the_cpu(dtype):
+    matrices = (1000 * torch.randn(2, 6, 9)).to(dtype)
+    expected = orthogonalize(matrices.float()).to(dtype)
+    assert torch.equal(orthogonalize(matrices), expected)
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4, 0), (0, 3, 3), (2, 3, 0)])
+def test_nothing_stays_nothing(shape):
+    assert orthogonalize(torch.ones(shape)).shape == shape
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_what_is_no_matrix_is_refused(shape):
+    with pytest.raises(ValueError, match=r"takes matrices, \(..., rows, columns\), not the shape"):
+        orthogonalize(torch.ones(shape))
+
+
 def test_the_size_does_not_matter_and_zero_stays_zero():
     matrix = torch.randn(6, 9)
     torch.testing.assert_close(orthogonalize(1e-3 * matrix), orthogonalize(matrix))

@@ -1,6 +1,6 @@
 """Averages of weights over the steps of a run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,10 +62,14 @@ class ExponentialMovingAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take the present weights in; to be called after each step of the optimizer."""
+        """Take the present weights in; to be called after each step of the optimizer.
+
+        Raises:
+            ValueError: it is another model.
+        """
+        parameters = self._parameters(model)
         self.updates += 1
         share = (1 - self.decay) / (1 - self.decay**self.updates)
-        parameters = self._parameters(model)
         kinds: dict[tuple[torch.device, torch.dtype], tuple[list[Tensor], list[Tensor]]] = {}
         for name, parameter in parameters.items():
             if self.averages[name].device != parameter.device:
@@ -110,31 +114,35 @@ class ExponentialMovingAverage:
         """Take over what `state_dict` gave.
 
         Raises:
-            ValueError: it is of another model.
+            ValueError: it is of another model, or of something else.
         """
+        for key in ("updates", "averages"):
+            if key not in state_dict:
+                raise ValueError(f"a state without {key} is not of an ExponentialMovingAverage")
         averages = state_dict["averages"]
-        _check_names(averages, self.averages)
-        for name, average in self.averages.items():
-            if average.shape != averages[name].shape:
-                raise ValueError(
-                    f"the average of {name} has the shape {tuple(averages[name].shape)}, and its "
-                    f"parameter {tuple(average.shape)}: is it of another model?"
-                )
+        _check_alike(averages, self.averages)
         for name, average in self.averages.items():
             average.copy_(averages[name])
         self.updates = int(state_dict["updates"])
 
     def _parameters(self, model: nn.Module) -> dict[str, nn.Parameter]:
         parameters = dict(model.named_parameters())
-        _check_names(parameters, self.averages, exactly=False)
+        _check_alike(parameters, self.averages, exactly=False)
         return {name: parameters[name] for name in self.averages}
 
 
-def _check_names(given: dict[str, Any], wanted: dict[str, Any], exactly: bool = True) -> None:
-    missing = [name for name in wanted if name not in given]
-    extra = [name for name in given if name not in wanted] if exactly else []
+def _check_alike(
+    given: Mapping[str, Tensor], averages: Mapping[str, Tensor], exactly: bool = True
+) -> None:
+    missing = [name for name in averages if name not in given]
+    extra = [name for name in given if name not in averages] if exactly else []
     for names, words in ((missing, "is missing"), (extra, "is not averaged")):
         if names:
+            more = f", and {len(names) - 1} more" if len(names) > 1 else ""
+            raise ValueError(f"{names[0]} {words}{more}: is this another model?")
+    for name, average in averages.items():
+        if given[name].shape != average.shape:
             raise ValueError(
-                f"{names[0]} {words}, and {len(names) - 1} more: is this another model?"
+                f"{name} has the shape {tuple(given[name].shape)}, and its average "
+                f"{tuple(average.shape)}: is this another model?"
             )

@@ -145,4 +145,4 @@ class Muon(CheckedOptimizer):
 def _scale(adjust_lr_fn: str | None, rows: int, columns: int) -> float:
     if adjust_lr_fn == "match_rms_adamw":
         return 0.2 * math.sqrt(max(rows, columns))
-    return math.sqrt(max(1, rows / columns))
+    return math.sqrt(max(1, rows / max(1, columns)))

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from tlm_optim.rounding import wide_dtype
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
@@ -21,7 +23,8 @@ def orthogonalize(
 
     Follows Keller Jordan 2024, https://kellerjordan.github.io/posts/muon/, whose coefficients
     (a, b, c) lift small singular values fastest and leave all between 0.7 and 1.2 or so. The
-    arithmetic is in bfloat16 on accelerators; on the CPU in float32, which is faster there.
+    arithmetic is in bfloat16 on accelerators; on the CPU in float32 (float64 for float64), which is
+    faster there.
 
     Args:
         matrices: of one shape, (..., rows, columns).
@@ -32,13 +35,23 @@ def orthogonalize(
     Returns:
         Matrices of the shape and type of `matrices`.
 
+    Raises:
+        ValueError: fewer than two axes.
+
     Example:
         >>> torch.linalg.svdvals(orthogonalize(torch.diag(torch.tensor([9.0, 3.0, 1.0])))).round()
         tensor([1., 1., 1.])
     """
+    if matrices.ndim < 2:
+        raise ValueError(
+            f"orthogonalize takes matrices, (..., rows, columns), not the shape "
+            f"{tuple(matrices.shape)}"
+        )
+    if matrices.numel() == 0:
+        return matrices.clone()
     a, b, c = coefficients
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.reshape(-1, *matrices.shape[-2:])
+    x = matrices.reshape(-1, *matrices.shape[-2:]).to(wide_dtype(matrices.dtype))
     x = x.mT if tall else x
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=eps)
     if x.device.type != "cpu":

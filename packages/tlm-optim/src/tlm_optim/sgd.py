@@ -23,9 +23,13 @@ class SGD(CheckedOptimizer):
 
     with b starting at 0. Follows Sutskever et al. 2013,
     https://proceedings.mlr.press/v28/sutskever13.html, in the form of `torch.optim.SGD`, and for
-    the decay Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101. State dicts pass to and
-    from `torch.optim.SGD`, which adds λ θ to the gradient instead: a state dict that comes from
-    there goes on so. The arithmetic is torch's fused kernel.
+    the decay Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101. The arithmetic is
+    torch's fused kernel.
+
+    State dicts pass to and from `torch.optim.SGD`, which adds λ θ to the gradient instead. One that
+    comes from there goes on so here, with `decoupled_weight_decay` False. One that goes there goes
+    on with torch's decay, whatever it was here: for the same steps in both, set
+    `decoupled_weight_decay` to False from the start (without momentum or decay they are the same).
 
     Args:
         params: parameters, or groups of them with their own settings.
