@@ -9,9 +9,9 @@ def test_exported_names() -> None:
     public = {name for name in dir(bpe_tok.Tokenizer) if not name.startswith("_")}
     assert public == {
         "byte_level", "count", "decode", "decode_batch", "decode_bytes", "decode_iterable",
-        "encode", "encode_array", "encode_batch", "encode_file", "encode_iterable", "fingerprint",
-        "from_files", "from_hf", "from_tiktoken", "load", "merges", "offsets", "save", "save_gpt2",
-        "save_tiktoken", "stream_decoder", "to_tiktoken", "vocab",
+        "encode", "encode_array", "encode_batch", "encode_file", "encode_iterable",
+        "encode_pieces", "fingerprint", "from_files", "from_hf", "from_tiktoken", "load",
+        "merges", "offsets", "save", "save_gpt2", "save_tiktoken", "stream_decoder", "to_tiktoken", "vocab",
     }  # fmt: skip
 
 

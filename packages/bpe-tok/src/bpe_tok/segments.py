@@ -97,17 +97,23 @@ class Segmenter:
         # Finds a special token at any place, also within another.
         self._anywhere = _alternation(longest_first, "(?=({}))")
 
-    def segments(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    def segments(
+        self, chunks: Iterable[bytes], max_held_bytes: int | None = None
+    ) -> Iterator[bytes]:
         """Cut a text that comes in chunks.
 
         No more is held than a chunk, a longest special token and a longest pretoken.
 
         Args:
             chunks: the text, in order; they may end anywhere, within a character too.
+            max_held_bytes: most bytes to hold without a place to cut; None is any number.
 
         Yields:
             Segments; joined they are the text, and their ids joined are those of the text. No
             special token, allowed or not, lies across their ends.
+
+        Raises:
+            ValueError: if there are more than `max_held_bytes` with no place to cut.
 
         >>> segmenter = Segmenter(Pretokenizer("gpt2"), [b"<|end|>"])
         >>> list(segmenter.segments([b"a few wo", b"rds.<|e", b"nd|>more"]))
@@ -129,8 +135,20 @@ class Segmenter:
                 yield segment
                 del held[:cut]
                 searched, walked = max(searched - cut, 0), max(walked - cut, 0)
+            elif max_held_bytes is not None and len(held) > max_held_bytes:
+                raise ValueError(self._too_long(held, max_held_bytes))
         if held:
             yield bytes(held)
+
+    def _too_long(self, held: bytearray, max_held_bytes: int) -> str:
+        what = "text between two special tokens, all of which the pattern needs at once,"
+        if self._pretokenizer is not None:
+            what = "text that is one pretoken"
+        start = held[:24].decode("utf-8", "replace")
+        return (
+            f"{what} has more than {max_held_bytes} bytes; it begins {start!r}: divide it, or "
+            "leave it out"
+        )
 
     def _last_cut(self, held: bytearray, start: int, end: int) -> int:
         """Return the last place after `start`, at most `end`, that is safe; 0 if there is none."""

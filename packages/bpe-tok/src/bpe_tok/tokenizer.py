@@ -31,7 +31,7 @@ from bpe_tok.segments import Segmenter, even_chunks
 from bpe_tok.special import SpecialChoice, SpecialTokens, check_encodable, refusal
 from bpe_tok.spelling import check_spelling
 from bpe_tok.stream_decoder import StreamDecoder
-from bpe_tok.text_reader import read_chunks
+from bpe_tok.text_reader import CHUNK_BYTES, read_chunks
 from bpe_tok.vocab import merge_ids, pairs_of_bytes, token_ids
 
 if TYPE_CHECKING:
@@ -605,6 +605,50 @@ class Tokenizer:
         encode = partial(self._encode_part, os.fspath(path), allowed, refused)
         return map_in_order(encode, _with_offsets(chunks), threads)
 
+    def encode_pieces(
+        self,
+        pieces: Iterable[str] | Iterable[bytes],
+        *,
+        threads: int | None = 1,
+        allowed_special: SpecialChoice = "all",
+        disallowed_special: SpecialChoice = (),
+        max_held_bytes: int | None = None,
+    ) -> "Iterator[array[int]]":
+        """Turn a text of any size that comes in pieces into arrays of token ids.
+
+        It is `encode_file` for text that is not in a file: pieces are successive parts of one text,
+        may end anywhere, and are taken as they are needed. Arrays come about once a MiB. As there,
+        a whole pretoken is held, or with a pattern that is not in `bpe_tok.PATTERNS` all text
+        between two special tokens; `max_held_bytes` sets a limit to that.
+
+        Args:
+            pieces: the pieces of the text, all strings or all bytes; an endless iterator will do.
+            threads: how many threads to use; None is as many as there are CPUs.
+            allowed_special: special tokens to recognise.
+            disallowed_special: special tokens to refuse.
+            max_held_bytes: most bytes to hold without a place to cut; None is any number.
+
+        Returns:
+            An iterator of arrays of token ids, as from `encode_file`.
+
+        Raises:
+            TypeError: if `pieces` is one text.
+            ValueError: from the iterator, if the text has a lone surrogate or a disallowed special
+                token, whose offset in bytes the message has; or if there are more than
+                `max_held_bytes` with no place to cut.
+
+        >>> tokenizer = Tokenizer.byte_level(["<|endoftext|>"])
+        >>> [ids.tolist() for ids in tokenizer.encode_pieces([b"hi<|end", b"oftext|>"])]
+        [[104, 105, 256]]
+        """
+        if isinstance(pieces, (str, bytes)):
+            raise TypeError("pieces must be an iterable of texts, not one text; use encode_array")
+        threads = thread_count(threads)
+        allowed, refused = self._specials.flags(allowed_special, disallowed_special)
+        chunks = self._segments(even_chunks(pieces, CHUNK_BYTES), allowed, max_held_bytes)
+        encode = partial(self._encode_part, "text", allowed, refused)
+        return map_in_order(encode, _with_offsets(chunks), threads)
+
     def _encode_part(
         self, name: str, allowed: bytes | None, refused: bytes | None, part: tuple[int, bytes]
     ) -> "array[int]":
@@ -615,12 +659,14 @@ class Tokenizer:
         ids.frombytes(self._encoder.encode_packed(segment, allowed, width))
         return ids
 
-    def _segments(self, chunks: Iterable[bytes], allowed: bytes | None) -> Iterator[bytes]:
+    def _segments(
+        self, chunks: Iterable[bytes], allowed: bytes | None, max_held_bytes: int | None = None
+    ) -> Iterator[bytes]:
         """Cut a text that comes in chunks where it makes no difference to the ids."""
         name = pattern_name(self.pattern)
         specials = [token.encode() for token in self.special_tokens]
         segmenter = Segmenter(named_pretokenizer(name) if name else None, specials, allowed)
-        return segmenter.segments(chunks)
+        return segmenter.segments(chunks, max_held_bytes)
 
     def _refuse(
         self, text: str | bytes, refused: bytes | None, name: str = "text", first_index: int = 0
