@@ -11,7 +11,8 @@ def test_exported_names() -> None:
         "byte_level", "count", "decode", "decode_batch", "decode_bytes", "decode_iterable",
         "encode", "encode_array", "encode_batch", "encode_file", "encode_iterable",
         "encode_pieces", "fingerprint", "from_files", "from_hf", "from_tiktoken", "load",
-        "merges", "offsets", "save", "save_gpt2", "save_tiktoken", "stream_decoder", "to_tiktoken", "vocab",
+        "merges", "offsets", "save", "save_gpt2", "save_tiktoken", "stream_decoder", "to_tiktoken",
+        "vocab",
     }  # fmt: skip
 
 

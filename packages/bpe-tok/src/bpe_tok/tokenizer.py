@@ -638,8 +638,8 @@ class Tokenizer:
                 `max_held_bytes` with no place to cut.
 
         >>> tokenizer = Tokenizer.byte_level(["<|endoftext|>"])
-        >>> [ids.tolist() for ids in tokenizer.encode_pieces([b"hi<|end", b"oftext|>"])]
-        [[104, 105, 256]]
+        >>> list(chain.from_iterable(tokenizer.encode_pieces([b"hi<|end", b"oftext|>"])))
+        [104, 105, 256]
         """
         if isinstance(pieces, (str, bytes)):
             raise TypeError("pieces must be an iterable of texts, not one text; use encode_array")
