@@ -6,6 +6,7 @@ import pytest
 import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
+from tlm_data.command_line import parse_arguments
 from tlm_layers import ModelConfig
 from tlm_train.cli import Command, _complete
 from tlm_train.config import (
@@ -15,7 +16,6 @@ from tlm_train.config import (
     RunConfig,
     TrainConfig,
     load_config,
-    parse_arguments,
     to_toml,
 )
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from tlm_data.command_line import parse_arguments
 
-from tlm_train.config import RunConfig, parse_arguments, parse_values, read_toml, to_arguments
+from tlm_train.config import RunConfig, parse_values, read_toml, to_arguments
 
 _DESCRIPTION = """Train Transformer language models from raw text.
 

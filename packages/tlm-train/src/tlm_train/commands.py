@@ -12,6 +12,7 @@ import torch
 from bpe_tok import Tokenizer
 from rich.console import Console
 from tlm_data import END_OF_TEXT, Corpus
+from tlm_data.progress import ProgressDisplay
 from tlm_layers import TransformerLM
 
 from tlm_train.checkpoint import CheckpointError, read_step, steps_on_disk
@@ -19,7 +20,6 @@ from tlm_train.config import RunConfig
 from tlm_train.corpus import load_corpus
 from tlm_train.generate import generate
 from tlm_train.metrics import MetricsLog, Row, read_metrics
-from tlm_train.progress import RunProgress
 from tlm_train.report import count_text, duration_text, write_report
 from tlm_train.run_folder import RunFolder, refuse_existing
 from tlm_train.trainer import Trainer, TrainingError, find_device
@@ -40,7 +40,7 @@ def run(config: RunConfig) -> RunFolder:
         refuse_existing(config.log.run_dir)
     find_device(config.train.device)
     wandb_mode = resolve_mode(config.log.wandb)
-    with RunProgress(Console()) as progress:
+    with ProgressDisplay(Console()) as progress:
         corpus = load_corpus(config.data, config.model.vocab_size, progress.update)
         trainer = Trainer(_resolve(config, corpus, progress), corpus)
         folder = RunFolder.create(config.log.run_dir, trainer.config, corpus)
@@ -61,7 +61,7 @@ def resume(path: Path) -> RunFolder:
     """
     folder, config = RunFolder.open(path)
     wandb_mode = resolve_mode(config.log.wandb)
-    with folder.locked(), RunProgress(Console()) as progress:
+    with folder.locked(), ProgressDisplay(Console()) as progress:
         checkpoint, passed_over = folder.latest_checkpoint()
         for problem in passed_over:
             progress.say(f"passed over a checkpoint: {problem}")
@@ -154,7 +154,7 @@ def _decoded(prompt: str, ids: Iterator[int], tokenizer: Tokenizer) -> Iterator[
     yield decoder.decode(b"", True)
 
 
-def _resolve(config: RunConfig, corpus: Corpus, progress: RunProgress) -> RunConfig:
+def _resolve(config: RunConfig, corpus: Corpus, progress: ProgressDisplay) -> RunConfig:
     """Fill in what only the corpus tells, and make paths independent of the current folder."""
     wanted, found = config.model.vocab_size, corpus.tokenizer.vocab_size
     if found > wanted:
@@ -178,7 +178,9 @@ def _resolve(config: RunConfig, corpus: Corpus, progress: RunProgress) -> RunCon
     return dataclasses.replace(config, data=data)
 
 
-def _train(trainer: Trainer, folder: RunFolder, progress: RunProgress, wandb_mode: Mode) -> None:
+def _train(
+    trainer: Trainer, folder: RunFolder, progress: ProgressDisplay, wandb_mode: Mode
+) -> None:
     config = trainer.config
     architecture = trainer.architecture()
     progress.say(
@@ -238,7 +240,7 @@ def _scores_text(row: Row) -> str:
     )
 
 
-def _summary(folder: RunFolder, progress: RunProgress, on_own_text: bool) -> None:
+def _summary(folder: RunFolder, progress: ProgressDisplay, on_own_text: bool) -> None:
     rows = [row for row in read_metrics(folder.metrics) if "sample" in row]
     if rows:
         progress.say(f"\nWhat it writes now:\n\n{rows[-1]['sample']}\n")

@@ -1,4 +1,4 @@
-"""What a run shows while it goes: one live line in a terminal, plain lines elsewhere."""
+"""What long work shows while it goes: one live line in a terminal, plain lines elsewhere."""
 
 import time
 from types import TracebackType
@@ -10,8 +10,8 @@ from rich.text import Text
 _PLAIN_SECONDS = 5.0
 
 
-class RunProgress:
-    """The display of a run's stages and training steps.
+class ProgressDisplay:
+    """The display of how far the stages of a piece of work are.
 
     Use it as a context manager.
 
@@ -35,7 +35,7 @@ class RunProgress:
         self._task: Task | None = None
         self._last_plain = 0.0
 
-    def __enter__(self) -> "RunProgress":
+    def __enter__(self) -> "ProgressDisplay":
         """Start the live display."""
         self._live.start()
         return self

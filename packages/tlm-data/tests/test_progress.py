@@ -2,13 +2,13 @@ import io
 import re
 
 from rich.console import Console
-from tlm_train.progress import RunProgress
+from tlm_data.progress import ProgressDisplay
 
 
 def test_a_terminal_gets_one_live_line() -> None:
     output = io.StringIO()
     console = Console(file=output, force_terminal=True, width=100)
-    with RunProgress(console) as progress:
+    with ProgressDisplay(console) as progress:
         progress.update("encode", 1, 2)
         progress.update("train", 30, 100, "step 30  loss 1.234")
         progress.say("[not markup] kept, a[1:x:2] b[:a:] :key:")
@@ -20,14 +20,14 @@ def test_a_terminal_gets_one_live_line() -> None:
 
 def test_all_facts_fit_into_80_columns() -> None:
     output = io.StringIO()
-    with RunProgress(Console(file=output, force_terminal=True, width=80)) as progress:
+    with ProgressDisplay(Console(file=output, force_terminal=True, width=80)) as progress:
         progress.update("train", 1000, 1200, "step 1000  loss 10.234  lr 2.0e-03  123,456 tokens/s")
     assert "123,456 tokens/s left" in re.sub(r"\x1b\[[\d;?]*\w", "", output.getvalue())
 
 
 def test_a_pipe_gets_plain_lines() -> None:
     output = io.StringIO()
-    with RunProgress(Console(file=output, force_terminal=False, width=40)) as progress:
+    with ProgressDisplay(Console(file=output, force_terminal=False, width=40)) as progress:
         for step in range(1, 101):
             progress.update("train", step, 100, f"step {step}  loss 1.234")
         progress.say("a line that is longer than the forty columns of this console, on one line")
