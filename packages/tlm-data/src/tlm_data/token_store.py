@@ -5,101 +5,104 @@ A store is a folder with
 - `shard-00000.bin`, `shard-00001.bin`, …: the token ids, raw little-endian uint16 or uint32;
 - `shard-00000.idx`, …: where each document starts in its shard, and the shard's length, raw
   little-endian uint64;
-- `meta.json`: dtype, counts, largest id, the tokenizer's fingerprint, and the size and SHA-256
-  of each shard.
+- `meta.json`: dtype, vocabulary size, counts, largest id, the tokenizer's fingerprint, and the
+  counts and 128-bit XXH3 checksums of each shard.
 """
 
+import glob
 import hashlib
 import itertools
 import json
-from bisect import bisect_right
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tlm_data.checksum import sha256_file
-
-FORMAT = "tlm-token-store"
-VERSION = 1
-META_FILE = "meta.json"
-DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
-
-_META_FIELDS = {
-    "num_tokens": int,
-    "num_documents": int,
-    "num_bytes": int,
-    "max_id": int,
-    "tokenizer_fingerprint": str,
-    "shards": list,
-}
-_SHARD_FIELDS = {
-    "file": str,
-    "index": str,
-    "num_tokens": int,
-    "num_documents": int,
-    "sha256": str,
-    "index_sha256": str,
-}
+from tlm_data.checksum import xxh3_file
+from tlm_data.mapping import map_file
+from tlm_data.store_meta import DTYPES, INDEX_DTYPE, META_FILE, read_meta
+from tlm_data.store_meta import TokenStoreError as TokenStoreError
 
 Tokens = npt.NDArray[np.unsignedinteger[Any]]
+Offsets = npt.NDArray[np.int64]
 
 
-class TokenStoreError(ValueError):
-    """A token store is damaged, of another version, or not a token store."""
+@dataclass(frozen=True)
+class TokenFile:
+    """Where some tokens of a store are: a run of raw ids in a file."""
+
+    path: Path
+    num_tokens: int
+    offset_bytes: int = 0
 
 
 class TokenStore:
     """A read-only sequence of tokens on disk, memory-mapped.
 
-    Slices are numpy arrays: `store[0:256]`. Make one with `open`.
+    Slices are numpy arrays: `store[0:256]`. Make one with `open`. It pickles by its path, so
+    that another process maps the same files.
 
     Attributes:
         path: The folder.
         meta: The content of `meta.json`.
+        dtype: Of the ids, uint16 or uint32.
+        shards: The ids of each file that has any, each (tokens in the file,), memory-mapped.
+        starts: Where each of `shards` starts in the whole, and the number of tokens, as offsets.
+        vocab_size: All ids are below it; None where nothing says so.
+        num_bytes: Length in bytes of the text; None where nothing says so.
     """
+
+    vocab_size: int | None
+    num_bytes: int | None
 
     def __init__(self, path: Path, meta: dict[str, Any]) -> None:
         """Map the shards that `meta` lists; `open` reads and checks it first."""
-        self.path = path
         self.meta = meta
-        dtype = DTYPES[meta["dtype"]]
-        shards = [shard for shard in meta["shards"] if shard["num_tokens"]]
-        self._shards = [np.memmap(path / s["file"], dtype=dtype, mode="r") for s in shards]
-        self._starts = [0]
-        for shard in shards:
-            self._starts.append(self._starts[-1] + shard["num_tokens"])
+        self.vocab_size = meta["vocab_size"]
+        self.num_bytes = meta["num_bytes"]
+        self._entries = [shard for shard in meta["shards"] if shard["num_tokens"]]
+        files = [TokenFile(path / s["file"], s["num_tokens"]) for s in self._entries]
+        self._map(path, files, DTYPES[meta["dtype"]])
+
+    def _map(self, path: Path, files: Sequence[TokenFile], dtype: np.dtype[Any]) -> None:
+        self.path = path
+        self.dtype = dtype
+        self.shards: list[Tokens] = [
+            map_file(file.path, dtype, file.num_tokens, file.offset_bytes) for file in files
+        ]
+        self.starts = [0, *itertools.accumulate(file.num_tokens for file in files)]
+        self._offsets: dict[int, Offsets] = {}
 
     @classmethod
     def open(cls, path: str | Path) -> "TokenStore":
         """Open a store and check at once that its files fit its description.
 
         Args:
-            path: The store's folder.
+            path: The store's folder; or a `.bin` file of nanoGPT, llm.c or modded-nanogpt, or a
+                glob pattern of such files, for which `open_bin` has more options.
 
         Raises:
             TokenStoreError: There is no store, its version or dtype is unknown, or a file is
                 missing or has another size than `meta.json` says.
         """
         path = Path(path)
-        meta = _read_meta(path)
-        item_bytes = DTYPES[meta["dtype"]].itemsize
+        if path.is_file() or (glob.has_magic(str(path)) and not path.exists()):
+            from tlm_data.bin_files import open_bin
+
+            return open_bin(path)
+        meta = read_meta(path)
         for shard in meta["shards"]:
-            _check_size(path / shard["file"], shard["num_tokens"] * item_bytes)
-            _check_size(path / shard["index"], (shard["num_documents"] + 1) * 8)
-        for name in ("num_tokens", "num_documents"):
-            total = sum(shard[name] for shard in meta["shards"])
-            if total != meta[name]:
-                raise TokenStoreError(
-                    f"{path / META_FILE}: {name}={meta[name]}, but the shards hold {total}"
-                )
+            _check_tokens(path / shard["file"], shard["num_tokens"], meta["dtype"])
+            _check_index(path / shard["index"], shard["num_tokens"], shard["num_documents"])
         return cls(path, meta)
 
     def __len__(self) -> int:
         """Return the number of tokens."""
-        return self._starts[-1]
+        return self.starts[-1]
 
     def __getitem__(self, key: slice) -> Tokens:
         """Return the tokens of a slice with step 1, as a view where one shard holds them all."""
@@ -110,91 +113,166 @@ class TokenStore:
             raise ValueError(f"step={step}: a token store is sliced with step 1 only")
         pieces: list[Tokens] = []
         while start < stop:
-            number = bisect_right(self._starts, start) - 1
-            first, end = self._starts[number : number + 2]
-            pieces.append(self._shards[number][start - first : min(stop, end) - first])
+            number = bisect_right(self.starts, start) - 1
+            first, end = self.starts[number : number + 2]
+            pieces.append(self.shards[number][start - first : min(stop, end) - first])
             start = min(stop, end)
         if not pieces:
-            return np.empty(0, DTYPES[self.meta["dtype"]])
+            return np.empty(0, self.dtype)
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def __repr__(self) -> str:
         """Return where the store is and what it holds."""
         return (
-            f"TokenStore({str(self.path)!r}: {self.meta['num_tokens']:,} tokens in "
-            f"{self.meta['num_documents']:,} documents)"
+            f"TokenStore({str(self.path)!r}: {len(self):,} tokens in "
+            f"{self.num_documents:,} documents)"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by path; unpickling opens the store, which must be the same one still."""
+        return _open_same, (self.path, self.fingerprint)
+
+    @property
+    def num_documents(self) -> int:
+        """Number of documents."""
+        return int(self.meta["num_documents"])
 
     def documents(self) -> Iterator[Tokens]:
         """Yield the tokens of each document in order."""
-        shards = iter(self._shards)
-        for shard in self.meta["shards"]:
-            if not shard["num_tokens"]:
-                continue
-            tokens = next(shards)
-            offsets = np.fromfile(self.path / shard["index"], dtype="<u8")
-            for start, end in itertools.pairwise(offsets):
+        for number, tokens in enumerate(self.shards):
+            for start, end in itertools.pairwise(self._document_offsets(number)):
                 yield tokens[int(start) : int(end)]
+
+    def document_spans(self, begin: int, end: int) -> tuple[Offsets, Offsets]:
+        """Find the documents that have tokens in a range, in time that grows with their number.
+
+        Args:
+            begin: First token of the range.
+            end: One past its last token.
+
+        Returns:
+            `(starts, ends)`, int64, (documents,) each: where each document starts and ends in
+            the whole store; the first and the last may reach out of the range.
+
+        Raises:
+            ValueError: The range is not within the store.
+        """
+        if not 0 <= begin <= end <= len(self):
+            raise ValueError(
+                f"begin={begin}, end={end} must satisfy 0 <= begin <= end <= {len(self)}"
+            )
+        starts, ends = [], []
+        if begin < end:
+            first_shard = bisect_right(self.starts, begin) - 1
+            for number in range(first_shard, bisect_left(self.starts, end)):
+                base = self.starts[number]
+                offsets = self._document_offsets(number)
+                first = max(0, int(offsets.searchsorted(begin - base, side="right")) - 1)
+                last = int(offsets.searchsorted(end - base, side="left"))
+                chosen = offsets[first : last + 1] + base
+                starts.append(chosen[:-1])
+                ends.append(chosen[1:])
+        if not starts:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        return np.concatenate(starts), np.concatenate(ends)
+
+    def _document_offsets(self, number: int) -> Offsets:
+        """Return where the documents of a shard start, and its length, memory-mapped."""
+        if number not in self._offsets:
+            shard = self._entries[number]
+            # Offsets are far below 2**63, so that they are the same numbers as int64.
+            self._offsets[number] = map_file(
+                self.path / shard["index"], np.dtype("<i8"), shard["num_documents"] + 1
+            )
+        return self._offsets[number]
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, of the description, and so of every token through its checksums."""
-        return hashlib.sha256(json.dumps(self.meta, sort_keys=True).encode()).hexdigest()
+        """SHA-256, in hex, of the tokens and documents through their checksums, and no names."""
+        fields = ("num_tokens", "num_documents", "xxh3_128", "index_xxh3_128")
+        content = {
+            **{k: self.meta[k] for k in ("dtype", "vocab_size", "tokenizer_fingerprint")},
+            "shards": [[shard[field] for field in fields] for shard in self.meta["shards"]],
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def verify(self) -> None:
+    def verify(self, on_progress: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Read every file and compare it with its checksum.
+
+        Args:
+            on_progress: Called often with the bytes read and the bytes of the whole store.
 
         Raises:
             TokenStoreError: A file differs; the message names it.
         """
-        for shard in self.meta["shards"]:
-            for name, expected in (
-                (shard["file"], shard["sha256"]),
-                (shard["index"], shard["index_sha256"]),
-            ):
-                found = sha256_file(self.path / name)
-                if found != expected:
-                    raise TokenStoreError(
-                        f"{self.path / name}: SHA-256 is {found}, meta.json says {expected}: "
-                        f"the file is damaged; remove {self.path} and prepare the corpus again"
-                    )
+        files = [
+            (self.path / shard[file], shard[checksum])
+            for shard in self.meta["shards"]
+            for file, checksum in (("file", "xxh3_128"), ("index", "index_xxh3_128"))
+        ]
+        total = sum(path.stat().st_size for path, _ in files)
+        done = 0
+
+        def on_read(num_bytes: int) -> None:
+            nonlocal done
+            done += num_bytes
+            on_progress(done, total)
+
+        for path, expected in files:
+            found = xxh3_file(path, on_read)
+            if found != expected:
+                raise TokenStoreError(
+                    f"{path} is damaged: its XXH3 checksum is {found}, {META_FILE} says "
+                    f"{expected}; {_WAY_OUT}"
+                )
 
 
-def _read_meta(path: Path) -> dict[str, Any]:
-    file = path / META_FILE
+_WAY_OUT = "copy the store again, or remove it and prepare the corpus again"
+
+
+def _open_same(path: Path, fingerprint: str) -> TokenStore:
+    store = TokenStore.open(path)
+    if store.fingerprint != fingerprint:
+        raise TokenStoreError(f"{path} holds another corpus than when it was sent here")
+    return store
+
+
+def _check_tokens(path: Path, num_tokens: int, dtype: str) -> None:
+    expected = num_tokens * DTYPES[dtype].itemsize
+    found = _size_of(path)
+    if found == expected:
+        return
+    problem = f"{path} has {found:,} bytes, but {num_tokens:,} ids of {dtype} take {expected:,}: "
+    others = [name for name, other in DTYPES.items() if found == num_tokens * other.itemsize]
+    if others:
+        raise TokenStoreError(f"{problem}{META_FILE} has the wrong dtype, it could be {others[0]}")
+    if found % DTYPES[dtype].itemsize:
+        problem += "that is not a whole number of ids, "
+    kind = "the file was cut short" if found < expected else "the file is too long"
+    raise TokenStoreError(f"{problem}{kind}; {_WAY_OUT}")
+
+
+def _check_index(path: Path, num_tokens: int, num_documents: int) -> None:
+    expected = (num_documents + 1) * INDEX_DTYPE.itemsize
+    found = _size_of(path)
+    if found != expected:
+        raise TokenStoreError(
+            f"{path} has {found:,} bytes, but offsets of {num_documents:,} documents take "
+            f"{expected:,}; {_WAY_OUT}"
+        )
+    with path.open("rb", buffering=0) as file:
+        first = int.from_bytes(file.read(8), "little")
+        file.seek(-8, 2)
+        last = int.from_bytes(file.read(8), "little")
+    if first != 0 or last != num_tokens:
+        raise TokenStoreError(
+            f"{path} is damaged: its documents cover tokens {first:,} to {last:,}, but the shard "
+            f"has 0 to {num_tokens:,}; {_WAY_OUT}"
+        )
+
+
+def _size_of(path: Path) -> int:
     try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
+        return path.stat().st_size
     except FileNotFoundError:
-        raise TokenStoreError(f"{path} is not a token store: {META_FILE} is missing") from None
-    except ValueError as error:
-        raise TokenStoreError(f"{file} is damaged: {error}") from None
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        raise TokenStoreError(f"{file} does not describe a token store")
-    if meta.get("version") != VERSION:
-        raise TokenStoreError(
-            f"{file}: version {meta.get('version')} is not {VERSION}: read it with the tlm-data "
-            "that wrote it, or prepare the corpus again"
-        )
-    if meta.get("dtype") not in DTYPES:
-        raise TokenStoreError(f"{file}: dtype {meta.get('dtype')!r} is not one of {list(DTYPES)}")
-    _check_fields(file, meta, _META_FIELDS)
-    for shard in meta["shards"]:
-        _check_fields(file, shard, _SHARD_FIELDS)
-    return meta
-
-
-def _check_fields(file: Path, found: Any, fields: dict[str, type]) -> None:
-    for name, kind in fields.items():
-        if not isinstance(found, dict) or not isinstance(found.get(name), kind):
-            raise TokenStoreError(f"{file} is damaged: it lacks {name}, of type {kind.__name__}")
-
-
-def _check_size(path: Path, expected: int) -> None:
-    if not path.is_file():
-        raise TokenStoreError(f"{path} is missing")
-    size = path.stat().st_size
-    if size != expected:
-        raise TokenStoreError(
-            f"{path} has {size} bytes, meta.json says {expected}: the file is damaged; remove "
-            f"{path.parent} and prepare the corpus again"
-        )
+        raise TokenStoreError(f"{path} is missing; {_WAY_OUT}") from None
