@@ -91,9 +91,7 @@ class RayTasks:
             cause: BaseException = error.cause
             cause.__cause__ = error
             return cause
-        return WorkerLostError(
-            f"{MAX_ATTEMPTS} workers were lost one after another of {item}: {error}"
-        )
+        return WorkerLostError(f"{MAX_ATTEMPTS} workers were lost, one after another: {error}")
 
 
 def _do(work: Work, shared: Any, item: Any) -> Any:
