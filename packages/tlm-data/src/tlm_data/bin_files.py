@@ -94,7 +94,7 @@ class BinStore(TokenStore):
         self.meta = {}
         self.vocab_size = vocab_size
         self.num_bytes = None
-        self.paths = [found.file.path for found in files]
+        self.paths = [Path(found.file.path) for found in files]
         self._boundary = boundary
         filled = [found.file for found in files if found.file.num_tokens]
         self._map(self.paths[0], filled, DTYPES[dtypes.pop()])
@@ -206,7 +206,7 @@ def _read_header(path: Path, dtype: str | None) -> _BinFile:
             f"{path} has {size:,} bytes, but its header of {num_tokens:,} tokens of {own_dtype} "
             f"makes {expected:,}: the file is damaged; fetch or make it again"
         )
-    return _BinFile(TokenFile(path, num_tokens, HEADER_BYTES), own_dtype)
+    return _BinFile(TokenFile(str(path), num_tokens, HEADER_BYTES), own_dtype)
 
 
 def _without_header(path: Path, size: int, dtype: str) -> _BinFile:
@@ -216,4 +216,4 @@ def _without_header(path: Path, size: int, dtype: str) -> _BinFile:
             f"{path} has {size:,} bytes, which is not a whole number of {dtype} ids: the file is "
             "damaged, or its dtype is another one"
         )
-    return _BinFile(TokenFile(path, num_tokens), dtype)
+    return _BinFile(TokenFile(str(path), num_tokens), dtype)

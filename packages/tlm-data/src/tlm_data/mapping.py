@@ -2,6 +2,7 @@
 
 import errno
 import mmap
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ _OPTIONS: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) els
 
 
 def map_file(
-    path: Path, dtype: np.dtype[Any], num_items: int, offset_bytes: int = 0
+    path: str | Path, dtype: np.dtype[Any], num_items: int, offset_bytes: int = 0
 ) -> npt.NDArray[Any]:
     """Map part of a file for reading; pages are read from disk when they are touched.
 
@@ -42,9 +43,12 @@ def map_file(
     return np.frombuffer(mapped, dtype, num_items, offset_bytes)
 
 
-def _map(path: Path) -> mmap.mmap:
-    with path.open("rb", buffering=0) as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, **_OPTIONS)
+def _map(path: str | Path) -> mmap.mmap:
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ, **_OPTIONS)
+    finally:
+        os.close(descriptor)
 
 
 def _raise_limit() -> bool:

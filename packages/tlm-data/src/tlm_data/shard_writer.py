@@ -229,10 +229,11 @@ def check_ids(tokens: npt.NDArray[Any], vocab_size: int) -> int:
             f"token ids must be integers in one dimension, not {tokens.dtype} of shape "
             f"{tokens.shape}"
         )
-    largest = int(tokens.max())
-    smallest = int(tokens.min()) if tokens.dtype.kind == "i" else 0
-    if smallest < 0 or largest >= vocab_size:
-        wrong = smallest if smallest < 0 else largest
+    # Read as unsigned, a negative id is larger than every vocabulary: one pass finds both.
+    largest = int(tokens.view(tokens.dtype.str.replace("i", "u")).max())
+    if largest >= vocab_size:
+        smallest = int(tokens.min())
+        wrong = smallest if smallest < 0 else int(tokens.max())
         raise ValueError(f"token id {wrong} is outside the vocabulary 0..{vocab_size - 1}")
     return largest
 

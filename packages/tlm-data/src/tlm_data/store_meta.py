@@ -81,7 +81,7 @@ def read_meta(path: Path) -> dict[str, Any]:
     for number, shard in enumerate(meta["shards"]):
         _check_fields(file, f"shard {number}", shard, _SHARD_FIELDS)
         for name in (shard["file"], shard["index"]):
-            if name != Path(name).name:
+            if "/" in name or "\\" in name or name in ("", ".", ".."):
                 raise TokenStoreError(f"{file}: {name!r} must be a file in the same folder")
     _check_sums(file, meta)
     return meta

@@ -13,11 +13,11 @@ import glob
 import hashlib
 import itertools
 import json
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,11 +31,10 @@ Tokens = npt.NDArray[np.unsignedinteger[Any]]
 Offsets = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class TokenFile:
+class TokenFile(NamedTuple):
     """Where some tokens of a store are: a run of raw ids in a file."""
 
-    path: Path
+    path: str
     num_tokens: int
     offset_bytes: int = 0
 
@@ -65,7 +64,7 @@ class TokenStore:
         self.vocab_size = meta["vocab_size"]
         self.num_bytes = meta["num_bytes"]
         self._entries = [shard for shard in meta["shards"] if shard["num_tokens"]]
-        files = [TokenFile(path / s["file"], s["num_tokens"]) for s in self._entries]
+        files = [TokenFile(f"{path}{os.sep}{s['file']}", s["num_tokens"]) for s in self._entries]
         self._map(path, files, DTYPES[meta["dtype"]])
 
     def _map(self, path: Path, files: Sequence[TokenFile], dtype: np.dtype[Any]) -> None:
@@ -96,8 +95,12 @@ class TokenStore:
             return open_bin(path)
         meta = read_meta(path)
         for shard in meta["shards"]:
-            _check_tokens(path / shard["file"], shard["num_tokens"], meta["dtype"])
-            _check_index(path / shard["index"], shard["num_tokens"], shard["num_documents"])
+            # Plain strings: a store may have thousands of shards, and a Path costs as much as
+            # reading from the file that it names.
+            _check_tokens(f"{path}{os.sep}{shard['file']}", shard["num_tokens"], meta["dtype"])
+            _check_index(
+                f"{path}{os.sep}{shard['index']}", shard["num_tokens"], shard["num_documents"]
+            )
         return cls(path, meta)
 
     def __len__(self) -> int:
@@ -237,7 +240,7 @@ def _open_same(path: Path, fingerprint: str) -> TokenStore:
     return store
 
 
-def _check_tokens(path: Path, num_tokens: int, dtype: str) -> None:
+def _check_tokens(path: str, num_tokens: int, dtype: str) -> None:
     expected = num_tokens * DTYPES[dtype].itemsize
     found = _size_of(path)
     if found == expected:
@@ -252,18 +255,14 @@ def _check_tokens(path: Path, num_tokens: int, dtype: str) -> None:
     raise TokenStoreError(f"{problem}{kind}; {_WAY_OUT}")
 
 
-def _check_index(path: Path, num_tokens: int, num_documents: int) -> None:
+def _check_index(path: str, num_tokens: int, num_documents: int) -> None:
     expected = (num_documents + 1) * INDEX_DTYPE.itemsize
-    found = _size_of(path)
+    found, first, last = _size_and_ends(path)
     if found != expected:
         raise TokenStoreError(
             f"{path} has {found:,} bytes, but offsets of {num_documents:,} documents take "
             f"{expected:,}; {_WAY_OUT}"
         )
-    with path.open("rb", buffering=0) as file:
-        first = int.from_bytes(file.read(8), "little")
-        file.seek(-8, 2)
-        last = int.from_bytes(file.read(8), "little")
     if first != 0 or last != num_tokens:
         raise TokenStoreError(
             f"{path} is damaged: its documents cover tokens {first:,} to {last:,}, but the shard "
@@ -271,8 +270,20 @@ def _check_index(path: Path, num_tokens: int, num_documents: int) -> None:
         )
 
 
-def _size_of(path: Path) -> int:
+def _size_of(path: str) -> int:
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size  # noqa: PTH116
+    except FileNotFoundError:
+        raise TokenStoreError(f"{path} is missing; {_WAY_OUT}") from None
+
+
+def _size_and_ends(path: str) -> tuple[int, int, int]:
+    """Return the size of an index in bytes, and its first and last offset."""
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            first = file.read(8)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 8))
+            return size, int.from_bytes(first, "little"), int.from_bytes(file.read(8), "little")
     except FileNotFoundError:
         raise TokenStoreError(f"{path} is missing; {_WAY_OUT}") from None
