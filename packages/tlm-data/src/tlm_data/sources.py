@@ -1,12 +1,235 @@
-"""Where text comes from: files on this machine, read as a stream of documents."""
+"""Where text comes from: files, folders, globs and URLs, as a list of files to read."""
 
 import codecs
+import glob
 import hashlib
+import importlib.util
+import os
 import sysconfig
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Literal, cast, get_args
+from urllib.parse import urlsplit
+
+Format = Literal["text", "jsonl", "parquet"]
+Compression = Literal["none", "gzip", "zstd"]
+OnSkipped = Callable[[str, str], None]
+"""Called with the name of what is left out, and why."""
+
+_FORMATS: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+_COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
+_UNREAD = {".7z", ".bz2", ".lz4", ".rar", ".tar", ".tgz", ".xz", ".zip"}
+_EXTRAS = {"gcs": "gcs", "gs": "gcs", "hf": "hf", "http": "http", "https": "http", "s3": "s3"}
+# What a server or a file system calls the mark that changes when a file's content does.
+_IDENTITIES = ("ETag", "etag", "blob_id", "checksum", "md5", "md5Hash", "Content-MD5", "Digest")
+_TIMES = ("Last-Modified", "LastModified", "last_modified", "updated", "mtime", "created")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file to read, or a section of one that is read as if it were a file.
+
+    Attributes:
+        url: An absolute path on this machine, or any URL that fsspec opens.
+        size_bytes: Length as it is stored, that is compressed where it is.
+        identity: Changes when the content does: a time, or the server's own mark.
+        format: How documents lie in it.
+        compression: How its bytes are packed.
+        offset_bytes: Where the section starts; 0 for a whole file.
+    """
+
+    url: str
+    size_bytes: int
+    identity: str
+    format: Format = "text"
+    compression: Compression = "none"
+    offset_bytes: int = 0
+
+    def open(self) -> BinaryIO:
+        """Open the whole file as it is stored, unbuffered where it is local."""
+        if "://" not in self.url:
+            return cast(BinaryIO, Path(self.url).open("rb", buffering=0))
+        filesystem, path = _filesystem(self.url)
+        return cast(BinaryIO, filesystem.open(path, "rb", cache_type="readahead"))
+
+
+def local_file(path: str | Path, format: Format | None = None) -> SourceFile:
+    """Return the file at `path`, with its size and time as they are now.
+
+    Args:
+        path: A file on this machine.
+        format: How documents lie in it; told from the name where it is not given.
+
+    Raises:
+        ValueError: The name says that the file is packed in a way that is not read here.
+        FileNotFoundError: There is no such file.
+    """
+    status = Path(path).stat()
+    # Absolute, since a worker may have another current folder.
+    name = os.path.abspath(path)  # noqa: PTH100  (resolve would replace a link's name)
+    return SourceFile(name, status.st_size, str(status.st_mtime_ns), *_kind(name, format))
+
+
+def find_files(
+    sources: Iterable[str | Path],
+    *,
+    format: Format | None = None,
+    on_skipped: OnSkipped = lambda name, why: None,
+) -> list[SourceFile]:
+    """List the files that sources name, in a fixed order.
+
+    The order is that of the sources; inside a folder or a glob, that of the names.
+
+    Args:
+        sources: Files, folders (with all below them), globs (`**` too) and URLs of these.
+        format: How documents lie in all of them; told from each name where it is not given:
+            `.jsonl` and `.ndjson`, `.parquet`, and anything else is plain text; `.gz` or `.zst`
+            after these say that the file is compressed.
+        on_skipped: Told of hidden files and of files named twice, which are left out.
+
+    Raises:
+        ValueError: A source holds no file, is packed in a way that is not read here, or needs a
+            package that is not installed.
+        FileNotFoundError: A source does not exist.
+    """
+    if format is not None and format not in get_args(Format):
+        raise ValueError(f"format={format!r} must be one of {', '.join(get_args(Format))}")
+    files: dict[str, SourceFile] = {}
+    for source in sources:
+        name = os.fspath(source)
+        find = _find_remote if "://" in name else _find_local
+        found = 0
+        for file in find(name, format, on_skipped):
+            found += 1
+            key = file.url if "://" in file.url else os.path.realpath(file.url)
+            if key in files:
+                on_skipped(file.url, "named twice")
+            else:
+                files[key] = file
+        if not found:
+            raise ValueError(f"no file found in {name}: hidden files are left out")
+    return list(files.values())
+
+
+def _kind(name: str, format: Format | None) -> tuple[Format, Compression]:
+    """Return the format and the compression that a file's name tells."""
+    path = PurePosixPath(name.lower())
+    compression = _COMPRESSIONS.get(path.suffix, "none")
+    if compression != "none":
+        path = path.with_suffix("")
+    if path.suffix in _UNREAD:
+        raise ValueError(
+            f"{name}: {path.suffix} files are not read; unpack it, or pack it as .gz or .zst"
+        )
+    format = format or _FORMATS.get(path.suffix, "text")
+    if format == "parquet":
+        if compression != "none":
+            raise ValueError(f"{name}: a Parquet file is compressed inside; unpack the outer one")
+        _need("pyarrow", "parquet", name)
+    if compression == "zstd":
+        _need("zstandard", "zstd", name)
+    return format, compression
+
+
+def _need(package: str, extra: str, name: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise ValueError(f"{name} needs {package}: pip install 'tlm-data[{extra}]'")
+
+
+def _is_hidden(relative: str) -> bool:
+    return any(part.startswith(".") for part in PurePosixPath(relative).parts)
+
+
+def _find_local(name: str, format: Format | None, on_skipped: OnSkipped) -> Iterator[SourceFile]:
+    path = Path(name).expanduser()
+    if path.exists():
+        matches = [path]
+    elif glob.has_magic(name):
+        found = glob.glob(str(path), recursive=True)  # noqa: PTH207  (Path.glob is relative)
+        matches = [Path(match) for match in sorted(found)]
+        if "**" in name:  # what lies in a folder is matched by itself
+            matches = [match for match in matches if not match.is_dir()]
+    else:
+        raise FileNotFoundError(f"no file or folder {name}")
+    for match in matches:
+        for file in _walk(match, on_skipped) if match.is_dir() else [match]:
+            yield local_file(file, format)
+
+
+def _walk(folder: Path, on_skipped: OnSkipped) -> Iterator[Path]:
+    """Yield the files below a folder, sorted by name at each level; hidden ones left out."""
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            on_skipped(str(entry), "hidden")
+        elif entry.is_dir():
+            yield from _walk(entry, on_skipped)
+        elif entry.is_file():
+            yield entry
+        else:
+            on_skipped(str(entry), "not a file")
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system for a URL, and the path there."""
+    import fsspec.core
+
+    protocol = url.partition("://")[0]
+    try:
+        filesystem, path = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        extra = _EXTRAS.get(protocol)
+        way_out = f"pip install 'tlm-data[{extra}]'" if extra else str(error)
+        raise ValueError(f"{protocol}:// needs another package: {way_out}") from error
+    except ValueError as error:
+        raise ValueError(f"{url} cannot be opened: {error}") from error
+    return filesystem, path
+
+
+def _find_remote(name: str, format: Format | None, on_skipped: OnSkipped) -> Iterator[SourceFile]:
+    filesystem, path = _filesystem(name)
+    is_http = urlsplit(name).scheme in ("http", "https")
+    # In an HTTP URL a question mark begins the query.
+    if "*" in path or (not is_http and glob.has_magic(path)):
+        found = filesystem.glob(path, detail=True)
+        root = path[: len(path) - len(path.lstrip("/"))]
+    else:
+        info = _info(filesystem, path, name)
+        if info["type"] == "directory":
+            found, root = filesystem.find(path, detail=True), path
+        else:
+            found, root = {path: info}, None
+    for found_path, info in sorted(found.items()):
+        if info["type"] == "directory":
+            continue
+        url = name if root is None else filesystem.unstrip_protocol(found_path)
+        if root and _is_hidden(found_path[len(root) :]):
+            on_skipped(url, "hidden")
+            continue
+        yield _remote_file(url, info, format)
+
+
+def _info(filesystem: Any, path: str, url: str) -> dict[str, Any]:
+    try:
+        return cast(dict[str, Any], filesystem.info(path))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"nothing is at {url}") from None
+    except OSError:
+        raise
+    except Exception as error:  # each file system has errors of its own
+        raise OSError(f"{url} cannot be reached: {error or type(error).__name__}") from error
+
+
+def _remote_file(url: str, info: dict[str, Any], format: Format | None) -> SourceFile:
+    if info.get("size") is None:
+        raise ValueError(f"the server does not say how long {url} is: download it first")
+    kind = _kind(urlsplit(url).path if url.startswith("http") else url, format)
+    marks = [str(info[key]) for key in (*_IDENTITIES, *_TIMES) if info.get(key)]
+    return SourceFile(url, int(info["size"]), marks[0] if marks else "", *kind)
+
+
+# ---- what follows goes when nothing uses it any more ----
 
 _CHUNK_BYTES = 1 << 20
 

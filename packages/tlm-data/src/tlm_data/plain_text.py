@@ -1,0 +1,84 @@
+"""Documents of plain text: files, or what lies between separators in them."""
+
+from collections.abc import Iterator
+
+from tlm_data.read_options import LONG_DOCUMENT_BYTES, ReadOptions, Report
+from tlm_data.records import NO_END, Block, LongRecord, RecordReader, Separator
+from tlm_data.slices import FileRange
+from tlm_data.sources import SourceFile
+from tlm_data.streams import open_stream
+from tlm_data.utf8 import utf8_documents, utf8_pieces
+
+
+def read_text(
+    part: FileRange, options: ReadOptions, report: Report
+) -> Iterator[list[bytes] | Iterator[bytes]]:
+    """Yield the documents that start in a range of a plain text file.
+
+    Their bytes are as they are in the file, line ends too; a byte order mark at the start of the
+    file is left out.
+
+    Args:
+        part: What to read.
+        options: `separator` and `errors` count.
+        report: Told of what is left out.
+
+    Yields:
+        Documents, or the pieces of one that is long.
+
+    Raises:
+        ValueError: A document is not UTF-8 and `options.errors` is `strict`.
+    """
+    separator = Separator((options.separator or "").encode())
+    if part.start and not separator.mark:
+        return  # the document of this file starts in its first range
+    file = part.file
+    end = part.end if file.compression == "none" else NO_END
+    with open_stream(file, max(0, part.start - len(separator))) as stream:
+        for item in RecordReader(stream, separator, part.start, end, LONG_DOCUMENT_BYTES):
+            if isinstance(item, LongRecord):
+                yield _long_document(file, item, options, report)
+                continue
+
+            def complain(index: int, error: UnicodeDecodeError, block: Block = item) -> ValueError:
+                return not_utf8(file, block.offset_of(index), error)
+
+            documents = utf8_documents(item.records, options.errors, report, complain)
+            yield without_blank(documents, report)
+
+
+def _long_document(
+    file: SourceFile, record: LongRecord, options: ReadOptions, report: Report
+) -> Iterator[bytes]:
+    def complain(offset: int, error: UnicodeDecodeError) -> ValueError:
+        return not_utf8(file, record.offset + offset, error)
+
+    return utf8_pieces(record.pieces, options.errors, report, complain)
+
+
+def not_utf8(
+    file: SourceFile, offset: int, error: UnicodeDecodeError, where: str = ""
+) -> ValueError:
+    """Make the error for a file that is not UTF-8.
+
+    Args:
+        file: The file.
+        offset: What `error.start` is counted from, in the file or its section, unpacked.
+        error: What is wrong.
+        where: More about the place, such as `line 7, `.
+    """
+    at = file.offset_bytes + offset + error.start
+    unpacked = "" if file.compression == "none" else " of the unpacked file"
+    return ValueError(
+        f"{file.url} is not UTF-8: {where}byte {at}{unpacked} "
+        f"(0x{error.object[error.start]:02x}): {error.reason}; convert the file to UTF-8, "
+        "or let errors be 'replace' or 'skip'"
+    )
+
+
+def without_blank(documents: list[bytes], report: Report) -> list[bytes]:
+    """Return the documents that are more than white space, and report the others."""
+    kept = [document for document in documents if document and not document.isspace()]
+    for _ in range(len(documents) - len(kept)):
+        report.on_drop("empty")
+    return kept

@@ -1,0 +1,223 @@
+"""A stream of bytes divided at a separator, the same way wherever its reading starts."""
+
+import re
+from codecs import BOM_UTF8
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from tlm_data.streams import ByteStream
+
+CHUNK_BYTES = 1 << 20
+_OVERREAD_BYTES = 1 << 16
+
+NO_END = 1 << 62
+"""The end of a range that ends with its stream."""
+
+
+class Separator:
+    """A mark between records.
+
+    A record is a run of bytes that no occurrence of the mark covers, as long as it can be. So
+    marks that touch or overlap (three line ends hold the mark of two line ends twice) are one
+    boundary, and whether a record starts at a byte can be told from the bytes around it.
+
+    Args:
+        mark: The bytes; empty for one that never occurs.
+    """
+
+    def __init__(self, mark: bytes) -> None:
+        self.mark = mark
+        # What follows a mark if another one starts d bytes after it; d = len(mark) touches.
+        shifts = [d for d in range(1, len(mark) + 1) if mark.startswith(mark[d:])]
+        tails: list[bytes] = []
+        for tail in (mark[len(mark) - d :] for d in shifts):
+            if not any(tail.startswith(shorter) for shorter in tails):
+                tails.append(tail)
+        self._overlaps = len(shifts) > 1
+        self._chain = re.compile(re.escape(mark) + b"(?:%b)*" % b"|".join(map(re.escape, tails)))
+
+    def __len__(self) -> int:
+        return len(self.mark)
+
+    def spans(self, data: bytes) -> Iterator[tuple[int, int]]:
+        """Yield start and end of what lies before, between and after the marks in `data`."""
+        start = 0
+        while self.mark and (at := data.find(self.mark, start)) >= 0:
+            yield start, at
+            chain = self._chain.match(data, at)
+            assert chain is not None
+            start = chain.end()
+        yield start, len(data)
+
+    def split(self, data: bytes) -> list[bytes]:
+        """Return what lies before, between and after the marks in `data`; some may be empty."""
+        if self.mark and not self._overlaps:
+            return data.split(self.mark)
+        return [data[start:end] for start, end in self.spans(data)]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole records that follow each other.
+
+    Attributes:
+        records: Bytes of each; none is empty.
+        data: A part of the stream in which they are the first records.
+        offset: Where `data` starts in the stream.
+        separator: What divides them.
+    """
+
+    records: list[bytes]
+    data: bytes
+    offset: int
+    separator: Separator
+
+    def offset_of(self, index: int) -> int:
+        """Return where a record starts in the stream."""
+        starts = [start for start, end in self.separator.spans(self.data) if end > start]
+        return self.offset + starts[index]
+
+
+@dataclass(frozen=True)
+class LongRecord:
+    """A record that comes in pieces, since it is too long to be held.
+
+    Attributes:
+        offset: Where it starts in the stream.
+        pieces: Its bytes, in pieces of a few MiB at most.
+    """
+
+    offset: int
+    pieces: Iterator[bytes]
+
+
+class RecordReader:
+    """Reads the records that start in a range of a stream.
+
+    Args:
+        stream: Stands at byte `max(0, start - len(separator))`.
+        separator: What divides records.
+        start: First byte of the range.
+        end: After its last byte; the last record may end beyond it.
+        long_bytes: A longer record comes as a `LongRecord`.
+    """
+
+    def __init__(
+        self, stream: ByteStream, separator: Separator, start: int, end: int, long_bytes: int
+    ) -> None:
+        self._stream = stream
+        self._separator = separator
+        self._end = end
+        self._long_bytes = long_bytes
+        self._position = max(0, start - len(separator))
+        # What was read and is not given out yet. After a mark it starts with that mark, so that
+        # one that overlaps it is seen.
+        self._rest = b""
+        # What lies before the first mark began before the range: another range has it.
+        self._is_foreign = start > 0
+        self._is_long = False
+        self._is_over = False
+
+    def __iter__(self) -> Iterator[Block | LongRecord]:
+        """Yield the records in order; a `LongRecord` is lost when the next one is asked for."""
+        # No read passes the end of the range while records that start before it are in sight.
+        while self._position < self._end and self._grow():
+            yield from self._finished_records()
+            while not self._is_foreign and len(self._rest) - self._open > self._long_bytes:
+                yield from self._long_record()
+                if self._position > self._end:
+                    return
+                yield from self._finished_records()
+        if not self._is_foreign:
+            yield from self._last_record()
+
+    @property
+    def _open(self) -> int:
+        """Where the unfinished record starts in `_rest`."""
+        return len(self._separator) if self._rest.startswith(self._separator.mark) else 0
+
+    def _grow(self) -> bool:
+        """Read on; return False at the end of the stream."""
+        # As much as is at hand already, so that a long record is searched a few times only.
+        if self._position < self._end:
+            size = min(max(CHUNK_BYTES, len(self._rest)), self._end - self._position)
+        else:
+            size = max(_OVERREAD_BYTES, len(self._rest))
+        chunk = self._stream.read(size)
+        self._position += len(chunk)
+        self._rest = self._rest + chunk if self._rest else chunk
+        self._is_over = not chunk
+        return bool(chunk)
+
+    def _finished_records(self) -> Iterator[Block]:
+        data = self._rest
+        parts = self._separator.split(data)
+        if len(parts) == 1:
+            if self._is_foreign:  # keep what may be the beginning of a mark
+                self._rest = data[max(0, len(data) - len(self._separator) + 1) :]
+            return
+        open_bytes = len(parts.pop())
+        self._rest = data[len(data) - open_bytes - len(self._separator) :]
+        offset = self._position - len(data)
+        if self._is_foreign:
+            self._is_foreign = False
+            data = data[len(parts[0]) :]
+            offset += len(parts[0])
+            parts[0] = b""
+        yield from self._block(parts, data, offset)
+
+    def _last_record(self) -> Iterator[Block | LongRecord]:
+        """Yield the record that is open at the end of the range."""
+        while True:
+            offset = self._position - len(self._rest)
+            spans = [*islice(self._separator.spans(self._rest), 3)]
+            start, end = spans[1 if self._open else 0]
+            is_whole = end < len(self._rest) or self._is_over
+            if offset + start >= self._end:  # the bytes before it belonged to a mark
+                return
+            if is_whole:
+                data = self._rest[start:]
+                yield from self._block([self._rest[start:end]], data, offset + start)
+                return
+            if end - start > self._long_bytes:
+                yield from self._long_record()
+                return
+            self._grow()
+
+    def _block(self, parts: list[bytes], data: bytes, offset: int) -> Iterator[Block]:
+        if offset == 0 and data.startswith(BOM_UTF8):  # a mark of the encoding, not text
+            data = data[len(BOM_UTF8) :]
+            parts[0] = parts[0][len(BOM_UTF8) :]
+            offset = len(BOM_UTF8)
+        records = [part for part in parts if part]
+        if records:
+            yield Block(records, data, offset, self._separator)
+
+    def _long_record(self) -> Iterator[LongRecord]:
+        self._rest = self._rest[self._open :]
+        offset = self._position - len(self._rest)
+        if offset == 0 and self._rest.startswith(BOM_UTF8):
+            offset = len(BOM_UTF8)
+            self._rest = self._rest[offset:]
+        self._is_long = True
+        yield LongRecord(offset, self._pieces())
+        for _ in self._pieces():
+            pass  # what nobody wanted
+
+    def _pieces(self) -> Iterator[bytes]:
+        """Yield what is left of the long record; may be left and called again."""
+        mark = self._separator.mark
+        while self._is_long:
+            at = self._rest.find(mark) if mark else -1
+            if at < 0 and self._is_over:
+                at = len(self._rest)
+            if at >= 0:
+                self._is_long = False
+                piece, self._rest = self._rest[:at], self._rest[at:]
+            else:  # the last bytes may be the beginning of a mark
+                kept = max(0, len(self._rest) - len(mark) + 1) if mark else len(self._rest)
+                piece, self._rest = self._rest[:kept], self._rest[kept:]
+                self._grow()
+            if piece:
+                yield piece

@@ -1,0 +1,118 @@
+"""Documents held to UTF-8, or mended, or left out."""
+
+import codecs
+from collections.abc import Callable, Iterable, Iterator
+
+from tlm_data.read_options import DroppedDocument, Errors, Report
+
+NOT_UTF8 = "not UTF-8"
+_PIECE_BYTES = 1 << 20
+
+
+def utf8_documents(
+    documents: list[bytes],
+    errors: Errors,
+    report: Report,
+    complain: Callable[[int, UnicodeDecodeError], ValueError],
+) -> list[bytes]:
+    """Return the documents that are UTF-8, or can be made so.
+
+    Args:
+        documents: Bytes of each.
+        errors: What becomes of the others.
+        report: Told of these.
+        complain: Makes the error, of a document's index and of what is wrong in it.
+
+    Raises:
+        ValueError: One is not UTF-8 and `errors` is `strict`.
+    """
+    try:
+        for document in documents:
+            if not document.isascii():
+                document.decode()
+        return documents
+    except UnicodeDecodeError:
+        pass  # find out which, and what to do
+    kept = []
+    for index, document in enumerate(documents):
+        try:
+            document.decode()
+        except UnicodeDecodeError as error:
+            if errors == "strict":
+                raise complain(index, error) from None
+            if errors == "skip":
+                report.on_drop(NOT_UTF8)
+                continue
+            report.on_replaced()
+            document = document.decode("utf-8", "replace").encode()
+        kept.append(document)
+    return kept
+
+
+def utf8_pieces(
+    pieces: Iterable[bytes],
+    errors: Errors,
+    report: Report,
+    complain: Callable[[int, UnicodeDecodeError], ValueError],
+) -> Iterator[bytes]:
+    """Yield the pieces of a long document, cut between characters.
+
+    Args:
+        pieces: Its bytes, cut anywhere.
+        errors: What becomes of bytes that are not UTF-8.
+        report: Told of these.
+        complain: Makes the error, of the offset in the document that the other argument's
+            `start` is counted from, and of what is wrong.
+
+    Raises:
+        ValueError: Bytes are not UTF-8 and `errors` is `strict`.
+        DroppedDocument: They are not and `errors` is `skip`, or all of the document is white space.
+    """
+    offset = 0
+    rest = b""
+    was_replaced = False
+    is_blank = True
+    for piece, is_last in _with_last(pieces):
+        data = rest + piece
+        used = len(data)
+        text = data
+        if not data.isascii():
+            try:
+                _, used = codecs.utf_8_decode(data, "strict", is_last)
+                text = data[:used]
+            except UnicodeDecodeError as error:
+                if errors == "strict":
+                    raise complain(offset, error) from None
+                if errors == "skip":
+                    report.on_drop(NOT_UTF8)
+                    raise DroppedDocument(NOT_UTF8) from None
+                was_replaced = True
+                mended, used = codecs.utf_8_decode(data, "replace", is_last)
+                text = mended.encode()
+        offset += used
+        rest = data[used:]
+        is_blank = is_blank and (not text or text.isspace())
+        if text:
+            yield text
+    if was_replaced:
+        report.on_replaced()
+    if is_blank:
+        report.on_drop("empty")
+        raise DroppedDocument("empty")
+
+
+def _with_last(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
+    for piece in pieces:
+        yield piece, False
+    yield b"", True
+
+
+def cut_utf8(document: bytes) -> Iterator[bytes]:
+    """Yield a document that is UTF-8 in pieces of about 1 MiB, cut between characters."""
+    start = 0
+    while start < len(document):
+        end = min(start + _PIECE_BYTES, len(document))
+        while end < len(document) and document[end] & 0xC0 == 0x80:
+            end += 1
+        yield document[start:end]
+        start = end
