@@ -182,7 +182,7 @@ def _find(paths: PathOrPattern | Sequence[PathOrPattern]) -> list[Path]:
 
 def _read_header(path: Path, dtype: str | None) -> _BinFile:
     if path.is_dir():
-        raise TokenStoreError(f"{path} is a folder: name the .bin files in it")
+        raise TokenStoreError(f"{path} is a folder: name the files in it")
     size = path.stat().st_size
     with path.open("rb", buffering=0) as file:
         magic, version, num_tokens = np.frombuffer(file.read(12).ljust(12, b"\0"), "<i4").tolist()
