@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -81,3 +82,28 @@ with atomic.new_folder(Path(sys.argv[1])) as folder:
     with atomic.new_folder(target) as folder:
         (folder / "file").write_text("whole")
     assert (target / "file").read_text() == "whole"
+
+
+def test_reserved_space_is_there(small_disk: Path) -> None:
+    with (small_disk / "a").open("wb") as file:
+        atomic.reserve(file, 1 << 20)
+        assert (small_disk / "a").stat().st_size == 1 << 20
+        atomic.reserve(file, 10)  # is there already
+        assert (small_disk / "a").stat().st_size == 1 << 20
+        with pytest.raises(OSError, match=r"needs 3,000,000 bytes, 1,0\d\d,\d\d\d are free") as e:
+            atomic.reserve(file, 3_000_000)
+    assert e.value.errno == errno.ENOSPC
+    assert e.value.filename == str(small_disk / "a")
+
+
+def test_write_file_on_a_full_disk_keeps_the_old_one(small_disk: Path) -> None:
+    atomic.write_file(small_disk / "a", "old")
+    with pytest.raises(OSError, match="no space left on the disk"):
+        atomic.write_file(small_disk / "a", b"x" * 3_000_000)
+    assert (small_disk / "a").read_text() == "old"
+    assert os.listdir(small_disk) == ["a"]
+
+
+def test_other_errors_are_not_called_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic.naming_a_full_disk(tmp_path, 1):
+        (tmp_path / "no" / "file").touch()

@@ -135,6 +135,8 @@ def test_what_is_refused(tmp_path: Path) -> None:
         open_bin(tmp_path)
     with pytest.raises(TokenStoreError, match="no token file was given"):
         open_bin([])
+    (tmp_path / "meta.json").write_text("{}")
+    refuses(f"is a part of a token store: open {tmp_path}", b"12")
     write_llmc(path, [1], "llama-3")
     with pytest.raises(TokenStoreError, match=r"differ in dtype: .*good.bin is uint16.*uint32"):
         open_bin([good, path])

@@ -1,5 +1,10 @@
 import json
 import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tlm_data import TokenStore, TokenStoreError, TokenStoreWriter
+from tlm_data.shard_writer import write_meta
 
 DOCUMENTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9], [10, 11]]
 FLAT = [token for document in DOCUMENTS for token in document]
@@ -92,6 +98,95 @@ def test_the_fingerprint_follows_the_tokens(tmp_path: Path, store: TokenStore) -
     assert TokenStore.open(tmp_path / "other").fingerprint != store.fingerprint
 
 
+@given(
+    documents=st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=9), max_size=12),
+    shard=st.integers(1, 20),
+    data=st.data(),
+)
+def test_document_spans_are_those_that_overlap(
+    tmp_path_factory: pytest.TempPathFactory,
+    documents: list[list[int]],
+    shard: int,
+    data: st.DataObject,
+) -> None:
+    path = tmp_path_factory.mktemp("stores") / "store"
+    write(path, documents, shard=shard)
+    store = TokenStore.open(path)
+    ends = np.cumsum([len(document) for document in documents]).astype(int).tolist()
+    all_spans = list(zip([0, *ends[:-1]], ends, strict=False))
+    begin = data.draw(st.integers(0, len(store)))
+    end = data.draw(st.integers(begin, len(store)))
+    found = store.document_spans(begin, end)
+    assert [array.dtype for array in found] == [np.int64, np.int64]
+    overlapping = [span for span in all_spans if span[0] < end and span[1] > begin and begin < end]
+    assert list(zip(*(array.tolist() for array in found), strict=True)) == overlapping
+
+
+def test_spans_outside_the_store_are_refused(store: TokenStore) -> None:
+    for begin, end in ((-1, 3), (0, 12), (5, 4)):
+        with pytest.raises(ValueError, match=f"begin={begin}, end={end} must satisfy 0 <="):
+            store.document_spans(begin, end)
+
+
+def test_it_is_mapped_and_read_only(store: TokenStore) -> None:
+    assert [shard.tolist() for shard in store.shards] == [[1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+    assert store.starts == [0, 4, 9, 11]
+    assert all(type(shard) is np.ndarray for shard in store.shards)
+    with pytest.raises(ValueError, match="read-only"):
+        store.shards[0][0] = 1
+
+
+def test_it_pickles_by_its_path(tmp_path: Path, store: TokenStore) -> None:
+    data = pickle.dumps(store)
+    assert len(data) < 500
+    again = pickle.loads(data)
+    assert again[:].tolist() == FLAT and again.fingerprint == store.fingerprint
+    store.path.rename(tmp_path / "old")
+    write(store.path, DOCUMENTS[::-1])
+    with pytest.raises(TokenStoreError, match="holds another corpus than when it was sent here"):
+        pickle.loads(data)
+
+
+def test_a_hundred_billion_tokens_are_not_read(tmp_path: Path) -> None:
+    """Sparse files of 200 GB in all; the memory of this process must not follow them."""
+    tokens, shards = 12_500_000_000, []
+    for number in range(8):
+        name = f"shard-{number:05d}"
+        (tmp_path / f"{name}.bin").touch()
+        os.truncate(tmp_path / f"{name}.bin", 2 * tokens)
+        np.array([0, tokens], dtype="<u8").tofile(tmp_path / f"{name}.idx")
+        shards.append(
+            {
+                "file": f"{name}.bin",
+                "index": f"{name}.idx",
+                "num_tokens": tokens,
+                "num_documents": 1,
+                "num_bytes": 1,
+                "max_id": 0,
+                "longest_document_tokens": tokens,
+                "xxh3_128": "",
+                "index_xxh3_128": "",
+            }
+        )
+    write_meta(tmp_path, vocab_size=50257, tokenizer_fingerprint="", shards=shards)
+    before = resident_bytes()
+    store = TokenStore.open(tmp_path)
+    assert len(store) == 100_000_000_000
+    assert store[50_000_000_000 - 5 : 50_000_000_005].tolist() == [0] * 10
+    starts, ends = store.document_spans(99_999_999_000, 100_000_000_000)
+    assert (starts.tolist(), ends.tolist()) == ([87_500_000_000], [100_000_000_000])
+    assert len(store.fingerprint) == 64
+    assert resident_bytes() - before < 8 << 20
+
+
+def resident_bytes() -> int:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except FileNotFoundError:
+        pytest.skip("this system does not tell the memory of a process")
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def edit_meta(**changes: object) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
         meta = json.loads((path / "meta.json").read_text())
@@ -102,6 +197,41 @@ def edit_meta(**changes: object) -> Callable[[Path], None]:
 
 def truncate(path: Path) -> None:
     os.truncate(path / "shard-00001.bin", 9)
+
+
+def odd_size(path: Path) -> None:
+    with (path / "shard-00002.bin").open("ab") as file:
+        file.write(b"x")
+
+
+def too_long(path: Path) -> None:
+    with (path / "shard-00002.bin").open("ab") as file:
+        file.write(b"xxxxxx")
+
+
+def remove_shard(path: Path) -> None:
+    (path / "shard-00001.bin").unlink()
+
+
+def cut_index(path: Path) -> None:
+    os.truncate(path / "shard-00000.idx", 16)
+
+
+def other_index(path: Path) -> None:
+    np.array([0, 3], "<u8").tofile(path / "shard-00001.idx")
+
+
+def edit_shard(**changes: object) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        meta = json.loads((path / "meta.json").read_text())
+        meta["shards"][1] |= changes
+        (path / "meta.json").write_text(json.dumps(meta))
+
+    return damage
+
+
+def binary_meta(path: Path) -> None:
+    (path / "meta.json").write_bytes(b"\xff\xfe\0")
 
 
 def remove_index(path: Path) -> None:
@@ -120,7 +250,21 @@ def remove_meta(path: Path) -> None:
     ("damage", "message"),
     [
         (truncate, r"shard-00001.bin has 9 bytes, but 5 ids of uint16 take 10: .*whole number"),
+        (
+            odd_size,
+            r"shard-00002.bin has 5 bytes, .* 4: that is not a whole number of ids, .* long",
+        ),
+        (too_long, r"shard-00002.bin has 10 bytes, .* 4: the file is too long; copy the store ag"),
+        (remove_shard, r"shard-00001.bin is missing; copy the store again, or remove it and"),
+        (edit_meta(dtype="uint32"), r"shard-00000.bin has .* wrong dtype, it could be uint16"),
         (remove_index, r"shard-00000.idx is missing"),
+        (cut_index, r"shard-00000.idx has 16 bytes, but offsets of 2 documents take 24"),
+        (other_index, r"00001.idx is damaged: its documents cover tokens 0 to 3, but .* 0 to 5"),
+        (edit_shard(file="../x.bin"), r"'../x.bin' must be a file in the same folder"),
+        (edit_shard(num_tokens=-5), r"num_tokens=-5 must not be negative"),
+        (edit_shard(num_tokens=True), r"shard 1 lacks num_tokens, of type int"),
+        (edit_meta(vocab_size=11), r"max_id=11 must be below vocab_size=11"),
+        (binary_meta, r"meta.json is damaged"),
         (cut_meta, r"meta.json is damaged"),
         (remove_meta, r"is not a token store: meta.json is missing"),
         (edit_meta(version=2), r"version 2 is not 1"),
@@ -159,3 +303,99 @@ def test_bad_arguments(tmp_path: Path, store: TokenStore) -> None:
     assert repr(store).endswith("store': 11 tokens in 4 documents)")
     with pytest.raises(ValueError, match="vocab_size=0"):
         TokenStoreWriter(tmp_path / "x", vocab_size=0, tokenizer_fingerprint="")
+
+
+def test_where_there_is_no_store_it_says_what_to_open(tmp_path: Path, store: TokenStore) -> None:
+    with pytest.raises(TokenStoreError, match="nowhere is not a token store: there is no such"):
+        TokenStore.open(tmp_path / "nowhere")
+    write(tmp_path / "corpus" / "train", DOCUMENTS)
+    write(tmp_path / "corpus" / "val", DOCUMENTS)
+    with pytest.raises(TokenStoreError, match=r"2 of them: open .*corpus/train or .*corpus/val$"):
+        TokenStore.open(tmp_path / "corpus")
+    with pytest.raises(TokenStoreError, match=r"meta.json is not a token store, which is a fold"):
+        TokenStore.open(store.path / "meta.json")
+    with pytest.raises(TokenStoreError, match=r"part of a token store: open .*store$"):
+        TokenStore.open(store.path / "shard-00000.bin")
+    (tmp_path / "bins").mkdir()
+    (tmp_path / "bins" / "train.bin").write_bytes(b"12")
+    with pytest.raises(TokenStoreError, match=r"name the files: .*bins/\*.bin$"):
+        TokenStore.open(tmp_path / "bins")
+    assert len(TokenStore.open(tmp_path / "bins" / "*.bin")) == 1
+
+
+def test_verify_tells_how_far_it_is(store: TokenStore) -> None:
+    progress: list[tuple[int, int]] = []
+    store.verify(lambda done, total: progress.append((done, total)))
+    assert progress[-1] == (78, 78)  # 11 ids of 2 bytes, and 7 offsets of 8
+
+
+def test_a_reader_never_sees_half_a_store(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    document = list(range(100)) * 10
+
+    def publish() -> None:
+        with TokenStoreWriter(
+            path, vocab_size=100, tokenizer_fingerprint="", shard_tokens=2000
+        ) as writer:
+            for _ in range(200):
+                writer.add(document, 1)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    tries = 0
+    store = None
+    while store is None:
+        last = not thread.is_alive()
+        try:
+            store = TokenStore.open(path)
+        except TokenStoreError as error:
+            assert "there is no such file or folder" in str(error) and not last
+            tries += 1
+    assert tries
+    assert len(store) == 200_000
+    store.verify()
+    thread.join()
+
+
+def test_a_writer_that_is_killed_publishes_nothing(tmp_path: Path) -> None:
+    script = """
+import sys, time
+from tlm_data import TokenStoreWriter
+with TokenStoreWriter(
+    sys.argv[1], vocab_size=100, tokenizer_fingerprint="", shard_tokens=5000
+) as writer:
+    for number in range(1_000_000):
+        writer.add([number % 100] * 1000, 1)
+        if number == 20:
+            print("ready", flush=True)
+"""
+    path = tmp_path / "store"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with pytest.raises(TokenStoreError, match="there is no such file or folder"):
+        TokenStore.open(path)
+    write(path, DOCUMENTS)
+    assert TokenStore.open(path)[:].tolist() == FLAT
+
+
+def test_a_full_disk_publishes_nothing(small_disk: Path) -> None:
+    with pytest.raises(OSError, match="no space left on"):
+        write(small_disk / "store", [[1] * 1000] * 1100, shard=200_000)
+    assert os.listdir(small_disk) == []
+
+
+def test_documents_in_batches_are_the_same_store(tmp_path: Path, store: TokenStore) -> None:
+    with TokenStoreWriter(
+        tmp_path / "batches", vocab_size=100, tokenizer_fingerprint="abc", shard_tokens=4
+    ) as writer:
+        writer.add_documents(FLAT[:4], [3, 1], 8)
+        writer.add_documents(FLAT[4:9], [5], 10)
+        writer.add_documents(FLAT[9:], [0, 2], 4)
+    assert TokenStore.open(tmp_path / "batches").fingerprint == store.fingerprint
+    assert TokenStore.open(tmp_path / "batches").meta == store.meta

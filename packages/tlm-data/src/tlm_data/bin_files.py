@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xxhash
 
-from tlm_data.store_meta import DTYPES, TokenStoreError
+from tlm_data.store_meta import DTYPES, META_FILE, TokenStoreError
 from tlm_data.token_store import Offsets, TokenFile, TokenStore
 
 HEADER_BYTES = 256 * 4
@@ -56,8 +56,8 @@ def open_bin(
         end_id: The id that each document ends with: nanoGPT's OpenWebText ends them so.
 
     Raises:
-        TokenStoreError: No file matches, a file is cut short or of another format, or the files
-            are of different dtypes.
+        TokenStoreError: No file matches, a file is cut short, of another format or part of a
+            token store, or the files are of different dtypes.
         ValueError: `dtype` is neither, or both `start_id` and `end_id` are given.
     """
     if dtype is not None and dtype not in DTYPES:
@@ -210,6 +210,8 @@ def _read_header(path: Path, dtype: str | None) -> _BinFile:
 
 
 def _without_header(path: Path, size: int, dtype: str) -> _BinFile:
+    if (path.parent / META_FILE).exists():  # which knows the dtype
+        raise TokenStoreError(f"{path} is a part of a token store: open {path.parent}")
     num_tokens, rest = divmod(size, DTYPES[dtype].itemsize)
     if rest:
         raise TokenStoreError(

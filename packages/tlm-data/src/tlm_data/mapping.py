@@ -37,8 +37,9 @@ def map_file(
     try:
         mapped = _map(path)
     except OSError as error:
-        if error.errno != errno.EMFILE or not _raise_limit():
+        if error.errno != errno.EMFILE:
             raise
+        _raise_limit()
         mapped = _map(path)
     return np.frombuffer(mapped, dtype, num_items, offset_bytes)
 
@@ -51,13 +52,16 @@ def _map(path: str | Path) -> mmap.mmap:
         os.close(descriptor)
 
 
-def _raise_limit() -> bool:
+def _raise_limit() -> None:
     try:
         import resource
     except ImportError:  # not a POSIX system
-        return False
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == hard:
-        return False
+        raise OSError(
+            errno.EMFILE,
+            f"too many files are open at once, {hard}: raise the limit with `ulimit -n`, or "
+            "prepare the corpus in fewer, larger shards",
+        )
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return True

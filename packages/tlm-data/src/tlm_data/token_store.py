@@ -90,6 +90,10 @@ class TokenStore:
         """
         path = Path(path)
         if path.is_file() or (glob.has_magic(str(path)) and not path.exists()):
+            if path.suffix != ".bin":
+                raise TokenStoreError(
+                    f"{path} is not a token store, which is a folder or a .bin file"
+                )
             from tlm_data.bin_files import open_bin
 
             return open_bin(path)
