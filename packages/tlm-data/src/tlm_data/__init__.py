@@ -6,38 +6,52 @@ if TYPE_CHECKING:
     from tlm_data.batches import RandomBatches as RandomBatches
     from tlm_data.batches import get_batch as get_batch
     from tlm_data.batches import sequential_batches as sequential_batches
-    from tlm_data.prepare import END_OF_TEXT as END_OF_TEXT
-    from tlm_data.prepare import Corpus as Corpus
-    from tlm_data.prepare import prepare_corpus as prepare_corpus
-    from tlm_data.prepare import write_documents as write_documents
-    from tlm_data.sources import TextSlice as TextSlice
-    from tlm_data.sources import read_documents as read_documents
-    from tlm_data.sources import split_files as split_files
-    from tlm_data.sources import split_within_files as split_within_files
-    from tlm_data.sources import stdlib_files as stdlib_files
+    from tlm_data.bin_files import open_bin as open_bin
+    from tlm_data.corpus import Corpus as Corpus
+    from tlm_data.corpus import prepare_corpus as prepare_corpus
+    from tlm_data.corpus import write_documents as write_documents
+    from tlm_data.documents import read_documents as read_documents
+    from tlm_data.inspection import inspect_store as inspect_store
+    from tlm_data.prepare import Prepared as Prepared
+    from tlm_data.prepare import prepare as prepare
+    from tlm_data.read_options import ReadOptions as ReadOptions
+    from tlm_data.shard_job import DocumentOptions as DocumentOptions
+    from tlm_data.sources import SourceFile as SourceFile
+    from tlm_data.sources import find_files as find_files
     from tlm_data.token_store import TokenStore as TokenStore
     from tlm_data.token_store import TokenStoreError as TokenStoreError
+    from tlm_data.tokenizer import END_OF_TEXT as END_OF_TEXT
+    from tlm_data.tokenizer import BpeTokenizer as BpeTokenizer
+    from tlm_data.tokenizer import DocumentTokenizer as DocumentTokenizer
+    from tlm_data.tokenizer import FunctionTokenizer as FunctionTokenizer
     from tlm_data.writer import TokenStoreWriter as TokenStoreWriter
 
 __version__ = "0.1.0"
 
 # Modules are imported when a name is asked for, so that what needs no torch starts without it.
 _MODULES = {
-    "END_OF_TEXT": "prepare",
-    "Corpus": "prepare",
+    "END_OF_TEXT": "tokenizer",
+    "BpeTokenizer": "tokenizer",
+    "Corpus": "corpus",
+    "DocumentOptions": "shard_job",
+    "DocumentTokenizer": "tokenizer",
+    "FunctionTokenizer": "tokenizer",
+    "Prepared": "prepare",
     "RandomBatches": "batches",
-    "TextSlice": "sources",
+    "ReadOptions": "read_options",
+    "SourceFile": "sources",
     "TokenStore": "token_store",
     "TokenStoreError": "token_store",
     "TokenStoreWriter": "writer",
+    "find_files": "sources",
     "get_batch": "batches",
-    "prepare_corpus": "prepare",
-    "read_documents": "sources",
+    "inspect_store": "inspection",
+    "open_bin": "bin_files",
+    "prepare": "prepare",
+    "prepare_corpus": "corpus",
+    "read_documents": "documents",
     "sequential_batches": "batches",
-    "split_files": "sources",
-    "split_within_files": "sources",
-    "stdlib_files": "sources",
-    "write_documents": "prepare",
+    "write_documents": "corpus",
 }
 
 __all__ = list(_MODULES)

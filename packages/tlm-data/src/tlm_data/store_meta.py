@@ -1,6 +1,7 @@
-"""The description of a token store, `meta.json`: what it must say, and reading it with care."""
+"""The description of a token store, `meta.json`, and whether the files beside it fit it."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ _SHARD_FIELDS = {
     "xxh3_128": str,
     "index_xxh3_128": str,
 }
+
+
+WAY_OUT = "copy the store again, or remove it and prepare the corpus again"
 
 
 class TokenStoreError(ValueError):
@@ -65,7 +69,10 @@ def read_meta(path: Path) -> dict[str, Any]:
     try:
         meta = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise TokenStoreError(_why_no_store(path)) from None
+        problem = _why_no_store(path)
+        if file.exists():  # the store was published between the two looks
+            return read_meta(path)
+        raise TokenStoreError(problem) from None
     except ValueError as error:  # neither UTF-8 nor JSON
         raise TokenStoreError(f"{file} is damaged: {error}") from None
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
@@ -122,3 +129,69 @@ def _check_sums(file: Path, meta: dict[str, Any]) -> None:
         raise TokenStoreError(
             f"{file}: max_id={meta['max_id']} must be below vocab_size={meta['vocab_size']}"
         )
+
+
+def check_shard(folder: Path, shard: dict[str, Any], dtype: str) -> None:
+    """Check that the files of a shard have the sizes that its entry in `meta.json` says.
+
+    Args:
+        folder: The store.
+        shard: The entry.
+        dtype: The store's, by name.
+
+    Raises:
+        TokenStoreError: A file is missing or of another size, or the index is another shard's.
+    """
+    # Plain strings: a store may have thousands of shards, and a Path costs as much as reading
+    # from the file that it names.
+    _check_tokens(f"{folder}{os.sep}{shard['file']}", shard["num_tokens"], dtype)
+    _check_index(f"{folder}{os.sep}{shard['index']}", shard["num_tokens"], shard["num_documents"])
+
+
+def _check_tokens(path: str, num_tokens: int, dtype: str) -> None:
+    expected = num_tokens * DTYPES[dtype].itemsize
+    found = _size_of(path)
+    if found == expected:
+        return
+    problem = f"{path} has {found:,} bytes, but {num_tokens:,} ids of {dtype} take {expected:,}: "
+    others = [name for name, other in DTYPES.items() if found == num_tokens * other.itemsize]
+    if others:
+        raise TokenStoreError(f"{problem}{META_FILE} has the wrong dtype, it could be {others[0]}")
+    if found % DTYPES[dtype].itemsize:
+        problem += "that is not a whole number of ids, "
+    kind = "the file was cut short" if found < expected else "the file is too long"
+    raise TokenStoreError(f"{problem}{kind}; {WAY_OUT}")
+
+
+def _check_index(path: str, num_tokens: int, num_documents: int) -> None:
+    expected = (num_documents + 1) * INDEX_DTYPE.itemsize
+    found, first, last = _size_and_ends(path)
+    if found != expected:
+        raise TokenStoreError(
+            f"{path} has {found:,} bytes, but offsets of {num_documents:,} documents take "
+            f"{expected:,}; {WAY_OUT}"
+        )
+    if first != 0 or last != num_tokens:
+        raise TokenStoreError(
+            f"{path} is damaged: its documents cover tokens {first:,} to {last:,}, but the shard "
+            f"has 0 to {num_tokens:,}; {WAY_OUT}"
+        )
+
+
+def _size_of(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116
+    except FileNotFoundError:
+        raise TokenStoreError(f"{path} is missing; {WAY_OUT}") from None
+
+
+def _size_and_ends(path: str) -> tuple[int, int, int]:
+    """Return the size of an index in bytes, and its first and last offset."""
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            first = file.read(8)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 8))
+            return size, int.from_bytes(first, "little"), int.from_bytes(file.read(8), "little")
+    except FileNotFoundError:
+        raise TokenStoreError(f"{path} is missing; {WAY_OUT}") from None

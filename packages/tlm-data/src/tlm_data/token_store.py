@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from tlm_data.checksum import xxh3_file
 from tlm_data.mapping import map_file
-from tlm_data.store_meta import DTYPES, INDEX_DTYPE, META_FILE, read_meta
+from tlm_data.store_meta import DTYPES, META_FILE, WAY_OUT, check_shard, read_meta
 from tlm_data.store_meta import TokenStoreError as TokenStoreError
 
 Tokens = npt.NDArray[np.unsignedinteger[Any]]
@@ -99,12 +99,7 @@ class TokenStore:
             return open_bin(path)
         meta = read_meta(path)
         for shard in meta["shards"]:
-            # Plain strings: a store may have thousands of shards, and a Path costs as much as
-            # reading from the file that it names.
-            _check_tokens(f"{path}{os.sep}{shard['file']}", shard["num_tokens"], meta["dtype"])
-            _check_index(
-                f"{path}{os.sep}{shard['index']}", shard["num_tokens"], shard["num_documents"]
-            )
+            check_shard(path, shard, meta["dtype"])
         return cls(path, meta)
 
     def __len__(self) -> int:
@@ -230,11 +225,8 @@ class TokenStore:
             if found != expected:
                 raise TokenStoreError(
                     f"{path} is damaged: its XXH3 checksum is {found}, {META_FILE} says "
-                    f"{expected}; {_WAY_OUT}"
+                    f"{expected}; {WAY_OUT}"
                 )
-
-
-_WAY_OUT = "copy the store again, or remove it and prepare the corpus again"
 
 
 def _open_same(path: Path, fingerprint: str) -> TokenStore:
@@ -242,52 +234,3 @@ def _open_same(path: Path, fingerprint: str) -> TokenStore:
     if store.fingerprint != fingerprint:
         raise TokenStoreError(f"{path} holds another corpus than when it was sent here")
     return store
-
-
-def _check_tokens(path: str, num_tokens: int, dtype: str) -> None:
-    expected = num_tokens * DTYPES[dtype].itemsize
-    found = _size_of(path)
-    if found == expected:
-        return
-    problem = f"{path} has {found:,} bytes, but {num_tokens:,} ids of {dtype} take {expected:,}: "
-    others = [name for name, other in DTYPES.items() if found == num_tokens * other.itemsize]
-    if others:
-        raise TokenStoreError(f"{problem}{META_FILE} has the wrong dtype, it could be {others[0]}")
-    if found % DTYPES[dtype].itemsize:
-        problem += "that is not a whole number of ids, "
-    kind = "the file was cut short" if found < expected else "the file is too long"
-    raise TokenStoreError(f"{problem}{kind}; {_WAY_OUT}")
-
-
-def _check_index(path: str, num_tokens: int, num_documents: int) -> None:
-    expected = (num_documents + 1) * INDEX_DTYPE.itemsize
-    found, first, last = _size_and_ends(path)
-    if found != expected:
-        raise TokenStoreError(
-            f"{path} has {found:,} bytes, but offsets of {num_documents:,} documents take "
-            f"{expected:,}; {_WAY_OUT}"
-        )
-    if first != 0 or last != num_tokens:
-        raise TokenStoreError(
-            f"{path} is damaged: its documents cover tokens {first:,} to {last:,}, but the shard "
-            f"has 0 to {num_tokens:,}; {_WAY_OUT}"
-        )
-
-
-def _size_of(path: str) -> int:
-    try:
-        return os.stat(path).st_size  # noqa: PTH116
-    except FileNotFoundError:
-        raise TokenStoreError(f"{path} is missing; {_WAY_OUT}") from None
-
-
-def _size_and_ends(path: str) -> tuple[int, int, int]:
-    """Return the size of an index in bytes, and its first and last offset."""
-    try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-            first = file.read(8)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 8))
-            return size, int.from_bytes(first, "little"), int.from_bytes(file.read(8), "little")
-    except FileNotFoundError:
-        raise TokenStoreError(f"{path} is missing; {_WAY_OUT}") from None
