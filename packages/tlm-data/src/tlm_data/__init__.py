@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from tlm_data.corpus import prepare_corpus as prepare_corpus
     from tlm_data.corpus import write_documents as write_documents
     from tlm_data.documents import read_documents as read_documents
+    from tlm_data.inspection import Inspection as Inspection
     from tlm_data.inspection import inspect_store as inspect_store
     from tlm_data.prepare import Prepared as Prepared
-    from tlm_data.prepare import prepare as prepare
+    from tlm_data.prepare import prepare_files as prepare_files
     from tlm_data.read_options import ReadOptions as ReadOptions
     from tlm_data.shard_job import DocumentOptions as DocumentOptions
     from tlm_data.sources import SourceFile as SourceFile
@@ -36,6 +37,7 @@ _MODULES = {
     "DocumentOptions": "shard_job",
     "DocumentTokenizer": "tokenizer",
     "FunctionTokenizer": "tokenizer",
+    "Inspection": "inspection",
     "Prepared": "prepare",
     "RandomBatches": "batches",
     "ReadOptions": "read_options",
@@ -47,8 +49,8 @@ _MODULES = {
     "get_batch": "batches",
     "inspect_store": "inspection",
     "open_bin": "bin_files",
-    "prepare": "prepare",
     "prepare_corpus": "corpus",
+    "prepare_files": "prepare",
     "read_documents": "documents",
     "sequential_batches": "batches",
     "write_documents": "corpus",

@@ -1,185 +1,357 @@
-"""From text to a prepared corpus: a tokenizer and two token stores, made once and reused."""
+"""From raw text to a corpus: token stores for training and validation, and their tokenizer."""
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
-from bpe_tok import Tokenizer, train
-
-from tlm_data import atomic
-from tlm_data.sources import TextSlice, content_hash, read_documents
-from tlm_data.token_store import TokenStore, TokenStoreError
-from tlm_data.writer import TokenStoreWriter
-
-END_OF_TEXT = "<|endoftext|>"
+from tlm_data.engines import Engine, EngineName, start_engine
+from tlm_data.lone_document import is_one_document, split_tail
+from tlm_data.plan import Plan, make_plan
+from tlm_data.shard_job import DocumentOptions, Recipe, Result, ShardJob, Side, run_job
+from tlm_data.shard_writer import write_meta
+from tlm_data.slices import DEFAULT_SLICE_BYTES
+from tlm_data.sources import SourceFile
+from tlm_data.store_meta import META_FILE
+from tlm_data.tokenizer import DocumentTokenizer
+from tlm_data.work_folder import WorkFolder
 
 OnProgress = Callable[[str, int, int], None]
 """Called with the name of the stage, and how much of it is done and of how much."""
 
+_REPORT_SECONDS = 0.1
+
 
 @dataclass(frozen=True)
-class Corpus:
-    """Text ready for training.
+class SideSummary:
+    """What one side of a corpus holds.
 
     Attributes:
-        path: The folder that holds it: `tokenizer/`, `train/` and `val/`.
-        tokenizer: Made the ids; has `<|endoftext|>`.
-        train: Tokens to learn from.
-        val: Held-out tokens.
+        num_documents: Documents.
+        num_bytes: Bytes of their text.
+        num_tokens: Tokens, end tokens included.
+        longest_document_tokens: Tokens of the longest document.
+    """
+
+    num_documents: int
+    num_bytes: int
+    num_tokens: int
+    longest_document_tokens: int
+
+    @property
+    def bytes_per_token(self) -> float:
+        """How much text a token stands for."""
+        return self.num_bytes / max(self.num_tokens, 1)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a prepare did.
+
+    Attributes:
+        path: The corpus's folder.
+        is_complete: Whether it is there; another rank may still be at work.
+        was_there: Whether it was there before.
+        sides: What it holds, by side.
+        dropped: How many documents were left out, by reason.
+        num_replaced: Documents in which bytes were replaced.
+        shards_done: How many shards are finished.
+        num_shards: How many there are to be.
     """
 
     path: Path
-    tokenizer: Tokenizer
-    train: TokenStore
-    val: TokenStore
-
-    @property
-    def fingerprints(self) -> dict[str, str]:
-        """Hashes that two corpora have in common if and only if they are equal."""
-        return {
-            "tokenizer": self.tokenizer.fingerprint,
-            "training text": self.train.fingerprint,
-            "validation text": self.val.fingerprint,
-        }
-
-    @classmethod
-    def open(cls, path: str | Path) -> "Corpus":
-        """Open a prepared corpus, and read all of it to see that it is whole.
-
-        Raises:
-            TokenStoreError: A store is damaged, or was made with another tokenizer.
-        """
-        path = Path(path)
-        tokenizer = Tokenizer.load(path / "tokenizer")
-        stores = [TokenStore.open(path / name) for name in ("train", "val")]
-        for store in stores:
-            store.verify()
-            made_with = store.meta["tokenizer_fingerprint"]
-            if made_with != tokenizer.fingerprint:
-                raise TokenStoreError(
-                    f"{store.path} was made with tokenizer {made_with[:12]}, but "
-                    f"{path / 'tokenizer'} is {tokenizer.fingerprint[:12]}: remove {path} and "
-                    "prepare the corpus again"
-                )
-        return cls(path, tokenizer, *stores)
+    is_complete: bool
+    was_there: bool = False
+    sides: dict[str, SideSummary] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    num_replaced: int = 0
+    shards_done: int = 0
+    num_shards: int = 0
 
 
-def prepare_corpus(
-    train_slices: Sequence[TextSlice],
-    val_slices: Sequence[TextSlice],
-    out_dir: str | Path,
+def prepare_files(
+    train_files: Sequence[SourceFile],
+    out: str | Path,
     *,
-    name: str,
-    vocab_size: int,
-    tokenizer: Tokenizer | None = None,
+    tokenizer: DocumentTokenizer,
+    val_files: Sequence[SourceFile] = (),
+    documents: DocumentOptions | None = None,
+    max_tokens: int | None = None,
+    slice_bytes: int = DEFAULT_SLICE_BYTES,
+    engine: EngineName = "inprocess",
+    num_workers: int | None = None,
+    ray_address: str | None = None,
+    rank: int = 0,
+    world_size: int = 1,
     on_progress: OnProgress = lambda stage, done, total: None,
-) -> Corpus:
-    """Tokenize text for training, or reuse what an earlier call made of the same text.
+) -> Prepared:
+    """Tokenize text of any size into a corpus, which appears under its name when it is complete.
 
-    The corpus is a folder `NAME-HASH` in `out_dir`, where the hash covers the text and the
-    tokenizer's settings. Each document is followed by `<|endoftext|>`, which also divides a
-    file into documents.
+    The text is divided into slices, each of which becomes a shard. When this is stopped or killed,
+    the same call goes on where it was. The corpus is the same, byte for byte, whatever the engine,
+    the number of workers or ranks, and the interruptions.
+
+    It is a folder with `tokenizer/`, `train/`, `val/` if validation text was asked for, and
+    `prepare.json`, which says what it was made of.
 
     Args:
-        train_slices: Text to learn from.
-        val_slices: Held-out text.
-        out_dir: Folder of prepared corpora.
-        name: First part of the corpus folder's name.
-        vocab_size: Size of the tokenizer that is trained on `train_slices`; it comes out
-            smaller where the text has no more pairs to merge.
-        tokenizer: Use this one instead of training one.
-        on_progress: Called often; stages are `tokenizer: count`, `tokenizer: merge`,
-            `encode train` and `encode val`.
+        train_files: Text to learn from, as `find_files` lists it.
+        out: The corpus's folder. If it is there and was made by the same call, nothing is done.
+        tokenizer: Encodes the documents.
+        val_files: Text for validation.
+        documents: Which documents are taken, and how they are read. A `val_fraction` holds out
+            documents of the training text; of a lone plain text file without a separator in it,
+            the tail.
+        max_tokens: Training tokens to make at most; the last document is cut there.
+        slice_bytes: About how much text goes into a shard.
+        engine: `inprocess`, `processes` or `ray`.
+        num_workers: How many shards to work on at a time; None: as many as there are CPUs.
+        ray_address: The Ray cluster, as for `ray.init`.
+        rank: Which part of a job array this process is; each does every `world_size`-th shard,
+            and the last to finish publishes the corpus.
+        world_size: How many parts there are.
+        on_progress: Called often, with bytes of source files; possibly from another thread.
 
     Raises:
-        ValueError: A side has no text, the text is not UTF-8, or the tokenizer lacks
-            `<|endoftext|>`.
+        ValueError: Something about the options or the text is wrong, there is no text on a side, or
+            another process is at the same work.
+        OSError: A file cannot be read or written.
     """
-    for side, slices in (("training", train_slices), ("validation", val_slices)):
-        if not any(piece.num_bytes for piece in slices):
-            files = ", ".join(str(piece.path) for piece in slices[:3]) or "no file"
-            raise ValueError(f"the {side} text is empty ({files}): give a file with text in it")
-    recipe = {
-        "train": content_hash(train_slices),
-        "val": content_hash(val_slices),
-        "end_of_text": END_OF_TEXT,
-        "tokenizer": tokenizer.fingerprint if tokenizer else vocab_size,
-    }
-    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-    path = Path(out_dir) / f"{name}-{digest[:12]}"
-    if not path.exists():
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank={rank} must lie between 0 and world_size - 1 = {world_size - 1}")
+    folder = WorkFolder(Path(out).absolute())
+    documents = documents or DocumentOptions()
+    if (
+        documents.val_fraction is not None
+        and not val_files
+        and is_one_document(train_files, documents.read.separator)
+    ):
+        train_files, val_files = split_tail(train_files[0], documents.val_fraction)
+        documents = replace(documents, val_fraction=None)
+    recipe = Recipe(folder.corpus, tokenizer, documents)
+    plan = make_plan(recipe, train_files, val_files, max_tokens=max_tokens, slice_bytes=slice_bytes)
+    fingerprint = plan.fingerprint
+    if found := folder.published(fingerprint):
+        folder.remove()
+        return _prepared(folder.out, found["summary"], was_there=True)
+    with folder.locked(rank, world_size):
+        if found := folder.published(fingerprint):  # by another process, meanwhile
+            return _prepared(folder.out, found["summary"], was_there=True)
+        folder.begin(fingerprint, plan.settings)
+        progress = _Progress(plan, on_progress)
+        with start_engine(
+            engine,
+            run_job,
+            recipe,
+            num_workers=num_workers,
+            ray_address=ray_address,
+            on_report=progress.report,
+        ) as running:
+            work = _Work(plan, progress)
+            work.run(running, [job for job in plan.jobs if job.number % world_size == rank])
+            if not work.is_complete:
+                return Prepared(
+                    folder.out,
+                    is_complete=False,
+                    shards_done=len(work.results),
+                    num_shards=len(plan.jobs),
+                )
+            with folder.publishing():
+                if found := folder.published(fingerprint):  # by the rank that was last too
+                    return _prepared(folder.out, found["summary"], was_there=False)
+                work.cut_at_last_token(running)
+                prepared = _publish(folder, work)
+            progress.end()
+            return prepared
+
+
+class _Work:
+    """The jobs of a plan, and the results of those that are done."""
+
+    def __init__(self, plan: Plan, progress: "_Progress") -> None:
+        self.plan = plan
+        self.results: dict[ShardJob, Result] = {}
+        self._progress = progress
+        # The jobs from the first one on, without a gap, that are done and too few.
+        self._num_counted = 0
+        self._counted_tokens = 0
+        for job in plan.jobs:
+            self._look_for(job)
+
+    def _look_for(self, job: ShardJob) -> None:
+        """Take the result of a job that was done before, or by another rank."""
+        if job not in self.results and (result := job.finished(self.plan.recipe)) is not None:
+            self._take(job, result)
+
+    def _take(self, job: ShardJob, result: Result) -> None:
+        self.results[job] = result
+        self._progress.finish(job, result)
+
+    def run(self, engine: Engine, jobs: Sequence[ShardJob]) -> None:
+        """Do those jobs that are needed and not done."""
+        waiting = [job for job in jobs if job not in self.results]
+        running: dict[Future[Result], ShardJob] = {}
         try:
-            with atomic.new_folder(path) as folder:
-                _fill(folder, train_slices, val_slices, vocab_size, tokenizer, on_progress)
-        except FileExistsError:
-            pass  # another process prepared the same corpus meanwhile
-    return Corpus.open(path)
+            while waiting or running:
+                while waiting and len(running) < 2 * engine.num_workers:
+                    job = waiting.pop(0)
+                    if self._is_needed(job):
+                        running[engine.submit(job)] = job
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    self._take(running.pop(future), future.result())
+        finally:
+            for future in running:
+                future.cancel()
+
+    def _last_job(self) -> tuple[ShardJob, int] | None:
+        """Return the job in which `max_tokens` is reached, and how many tokens before it."""
+        if self.plan.max_tokens is None:
+            return None
+        for job in self.plan.jobs[self._num_counted :]:
+            if job.side != "train" or job not in self.results:
+                return None
+            num_tokens = _num_tokens(self.results[job], "train")
+            if self._counted_tokens + num_tokens >= self.plan.max_tokens:
+                return job, self._counted_tokens
+            self._num_counted += 1
+            self._counted_tokens += num_tokens
+        return None
+
+    def _is_needed(self, job: ShardJob) -> bool:
+        last = self._last_job()
+        return last is None or job.side != "train" or job.number <= last[0].number
+
+    @property
+    def needed(self) -> list[ShardJob]:
+        """The jobs whose shards are a part of the corpus."""
+        return [job for job in self.plan.jobs if self._is_needed(job)]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all jobs that are needed are done, here or elsewhere."""
+        for job in self.plan.jobs:
+            self._look_for(job)
+        return all(job in self.results for job in self.needed)
+
+    def cut_at_last_token(self, engine: Engine) -> None:
+        """Do the last job again, up to the last token that is wanted."""
+        if (last := self._last_job()) is not None:
+            job, before = last
+            assert self.plan.max_tokens is not None
+            cut = replace(job, max_tokens=self.plan.max_tokens - before)
+            self.results[job] = engine.submit(cut).result()
 
 
-def _fill(
-    folder: Path,
-    train_slices: Sequence[TextSlice],
-    val_slices: Sequence[TextSlice],
-    vocab_size: int,
-    tokenizer: Tokenizer | None,
-    on_progress: OnProgress,
-) -> None:
-    if tokenizer is None:
-        tokenizer = _train_tokenizer(train_slices, vocab_size, on_progress)
-    tokenizer.save(folder / "tokenizer")
-    for name, slices in (("train", train_slices), ("val", val_slices)):
-        write_documents(_watched(slices, f"encode {name}", on_progress), tokenizer, folder / name)
+class _Progress:
+    """Adds up how far the jobs are, in bytes of source files."""
+
+    def __init__(self, plan: Plan, on_progress: OnProgress) -> None:
+        self._on_progress = on_progress
+        self._total = sum(job.num_bytes for job in plan.jobs)
+        self._done: dict[ShardJob, int] = {}
+        self._lock = threading.Lock()
+        self._last_report = 0.0
+
+    def report(self, job: ShardJob, num_bytes: int) -> None:
+        """Take note of how much of a job is done, in bytes of text."""
+        # The text of packed files is longer than they are; a long document may go beyond a slice.
+        self._set(job, num_bytes if _is_plain(job) else min(num_bytes, job.num_bytes))
+
+    def finish(self, job: ShardJob, result: Result) -> None:
+        """Take note that a job is done."""
+        num_bytes = sum(entry["num_bytes"] for entry in result["shards"].values())
+        self._set(job, num_bytes if _is_plain(job) else job.num_bytes)
+
+    def end(self) -> None:
+        """Take note that all is done."""
+        self._on_progress("encode", self._total, self._total)
+
+    def _set(self, job: ShardJob, num_bytes: int) -> None:
+        with self._lock:
+            self._done[job] = num_bytes
+            now = time.monotonic()
+            if now - self._last_report > _REPORT_SECONDS:
+                self._last_report = now
+                self._on_progress("encode", min(sum(self._done.values()), self._total), self._total)
 
 
-def _train_tokenizer(
-    slices: Sequence[TextSlice], vocab_size: int, on_progress: OnProgress
-) -> Tokenizer:
-    def on_stage(stage: str, done: int, total: int | None) -> None:
-        # What was read is told by the slices, which know how much there is.
-        if stage == "merge" and total is not None:
-            on_progress("tokenizer: merge", done, total)
+def _is_plain(job: ShardJob) -> bool:
+    return all(r.file.format == "text" and r.file.compression == "none" for r in job.ranges)
 
-    return train(
-        _watched(slices, "tokenizer: count", on_progress),
-        vocab_size,
-        special_tokens=[END_OF_TEXT],
-        on_progress=on_stage,
+
+def _num_tokens(result: Result, side: Side) -> int:
+    entry = result["shards"].get(side)
+    return entry["num_tokens"] if entry else 0
+
+
+def _publish(folder: WorkFolder, work: _Work) -> Prepared:
+    """Make a corpus of the shards, and let it appear."""
+    plan = work.plan
+    tokenizer = plan.recipe.tokenizer
+    results = [work.results[job] for job in work.needed]
+    dropped: Counter[str] = Counter()
+    for result in results:
+        dropped.update(result["dropped"])
+    summary: dict[str, Any] = {
+        "sides": {},
+        "dropped": dict(sorted(dropped.items())),
+        "num_replaced": sum(result["num_replaced"] for result in results),
+        "num_shards": len(results),
+    }
+    files: set[Path] = set()
+    for side in plan.sides:
+        path = folder.corpus / side
+        entries = [result["shards"][side] for result in results if side in result["shards"]]
+        if not entries:
+            folder.remove()
+            raise ValueError(_no_documents(plan, side, dropped))
+        meta = write_meta(
+            path,
+            vocab_size=tokenizer.vocab_size,
+            tokenizer_fingerprint=tokenizer.fingerprint,
+            shards=entries,
+        )
+        summary["sides"][side] = {field.name: meta[field.name] for field in fields(SideSummary)}
+        files |= {path / entry[kind] for entry in entries for kind in ("file", "index")}
+        files.add(path / META_FILE)
+    tokenizer.save(folder.corpus / "tokenizer")
+    files |= set((folder.corpus / "tokenizer").glob("*"))
+    content = {
+        "fingerprint": plan.fingerprint,
+        "settings": plan.settings,
+        "summary": summary,
+        "sources": plan.sources,
+    }
+    folder.publish(content, files)
+    return _prepared(folder.out, summary, was_there=False)
+
+
+def _no_documents(plan: Plan, side: Side, dropped: Counter[str]) -> str:
+    why = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+    left_out = f" (left out: {why})" if why else ""
+    fraction = plan.recipe.documents.val_fraction
+    if side == "train":
+        return f"there is no document to train on{left_out}: give files with text in them"
+    if fraction is None:
+        return f"there is no document in the validation text{left_out}: give files with text"
+    return (
+        f"val_fraction={fraction} holds out no document, there are too few of them{left_out}: "
+        "raise it, or give validation text of its own"
     )
 
 
-def _watched(slices: Sequence[TextSlice], stage: str, on_progress: OnProgress) -> Iterator[str]:
-    """Yield the documents of text files, and report how many bytes of them are done."""
-    total = sum(piece.num_bytes for piece in slices)
-    done = 0
-    for document in read_documents(slices, END_OF_TEXT):
-        yield document
-        done += len(document.encode())
-        on_progress(stage, done, total)
-
-
-def write_documents(documents: Iterable[str], tokenizer: Tokenizer, path: str | Path) -> TokenStore:
-    """Encode documents into a new token store, each followed by `<|endoftext|>`.
-
-    Args:
-        documents: Texts; read once, lazily.
-        tokenizer: Must have the special token `<|endoftext|>`.
-        path: The store's folder; must not exist.
-
-    Raises:
-        ValueError: The tokenizer lacks `<|endoftext|>`.
-    """
-    end_id = tokenizer.special_tokens.get(END_OF_TEXT)
-    if end_id is None:
-        raise ValueError(f"the tokenizer lacks the special token {END_OF_TEXT}")
-    with TokenStoreWriter(
+def _prepared(path: Path, summary: dict[str, Any], *, was_there: bool) -> Prepared:
+    return Prepared(
         path,
-        vocab_size=tokenizer.vocab_size,
-        tokenizer_fingerprint=tokenizer.fingerprint,
-    ) as writer:
-        for document in documents:
-            ids = tokenizer.encode(document)
-            ids.append(end_id)
-            writer.add(ids, num_bytes=len(document.encode()))
-    return TokenStore.open(path)
+        is_complete=True,
+        was_there=was_there,
+        sides={side: SideSummary(**counts) for side, counts in summary["sides"].items()},
+        dropped=summary["dropped"],
+        num_replaced=summary["num_replaced"],
+        shards_done=summary["num_shards"],
+        num_shards=summary["num_shards"],
+    )

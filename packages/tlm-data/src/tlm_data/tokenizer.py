@@ -26,13 +26,15 @@ class DocumentTokenizer(Protocol):
 
     Attributes:
         vocab_size: Ids are below this.
-        fingerprint: Equal if and only if all documents get the same ids.
+        fingerprint: Says which tokenizer it is; equal ones give equal ids.
         end_id: The id that follows each document; None for none.
+        settings: What else decides the ids, values that JSON knows.
     """
 
     vocab_size: int
     fingerprint: str
     end_id: int | None
+    settings: dict[str, Any]
 
     def encode_documents(self, documents: Sequence[bytes]) -> tuple[Ids, npt.NDArray[np.int64]]:
         """Encode whole documents.
@@ -57,6 +59,9 @@ class DocumentTokenizer(Protocol):
 
     def decode_bytes(self, ids: Ids) -> bytes:
         """Return the text of ids."""
+
+    def save(self, folder: Path) -> None:
+        """Leave in a new folder what a reader needs to decode, or nothing if that has no file."""
 
 
 class BpeTokenizer:
@@ -96,6 +101,10 @@ class BpeTokenizer:
         self.vocab_size = tokenizer.vocab_size
         self.fingerprint = tokenizer.fingerprint
         self.end_id = end_id if append_end else None
+        self.settings = {
+            "end_token": end_token if append_end else None,
+            "parse_special": parse_special,
+        }
         self._end_token = end_token
         self._divider_id = None if parse_special or _overlaps_itself(end_token) else end_id
         self._allowed = "all" if parse_special else ()
@@ -132,6 +141,10 @@ class BpeTokenizer:
     def decode_bytes(self, ids: Ids) -> bytes:
         """Return the text of ids."""
         return self.tokenizer.decode_bytes(ids)
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer's folder."""
+        self.tokenizer.save(folder)
 
 
 class FunctionTokenizer:
@@ -170,6 +183,7 @@ class FunctionTokenizer:
         self.vocab_size = vocab_size
         self.fingerprint = fingerprint
         self.end_id = end_id
+        self.settings = {"end_id": end_id}
 
     def encode_documents(self, documents: Sequence[bytes]) -> tuple[Ids, npt.NDArray[np.int64]]:
         """Encode documents one by one."""
@@ -202,6 +216,9 @@ class FunctionTokenizer:
     def decode_bytes(self, ids: Ids) -> bytes:
         """Return the text of ids."""
         return self.decode(ids.tolist()).encode()
+
+    def save(self, folder: Path) -> None:
+        """Do nothing: a function is not written to files."""
 
 
 def _load(folder: str | Path) -> Tokenizer:

@@ -1,0 +1,171 @@
+"""The folder where a corpus is made, and the one rename by which it appears.
+
+Beside the corpus `OUT` it is `.OUT.partial`: `plan.json` says what is being made, `corpus/` becomes
+`OUT`, `corpus/train/` and `corpus/val/` take the shards, `corpus/manifests/` (which is not
+published) says which of them are complete.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from tlm_data import atomic
+
+CORPUS_FILE = "prepare.json"
+FORMAT = "tlm-corpus"
+VERSION = 1
+
+
+class CorpusExistsError(ValueError):
+    """The place of the corpus is taken by something else."""
+
+
+@dataclass(frozen=True)
+class WorkFolder:
+    """Where the corpus `out` is made.
+
+    Attributes:
+        out: The corpus's folder, absolute.
+    """
+
+    out: Path
+
+    @property
+    def path(self) -> Path:
+        """The work folder."""
+        return self.out.with_name(f".{self.out.name}.partial")
+
+    @property
+    def corpus(self) -> Path:
+        """The folder that becomes the corpus."""
+        return self.path / "corpus"
+
+    @property
+    def manifests(self) -> Path:
+        """The folder of what is complete."""
+        return self.corpus / "manifests"
+
+    def published(self, fingerprint: str) -> dict[str, Any] | None:
+        """Return the content of the corpus's `prepare.json`, or None if there is no corpus yet.
+
+        Raises:
+            CorpusExistsError: At its place is another corpus, or something else.
+        """
+        if not self.out.exists():
+            return None
+        found = read_corpus_file(self.out)
+        if found is None:
+            raise CorpusExistsError(
+                f"{self.out} exists and is not a corpus: choose another name for it"
+            )
+        if found.get("fingerprint") != fingerprint:
+            raise CorpusExistsError(
+                f"{self.out} was prepared from other text or with other settings: choose another "
+                "name, or remove it first"
+            )
+        return found
+
+    @contextmanager
+    def locked(self, rank: int, world_size: int) -> Iterator[None]:
+        """Keep others from the same work while the block runs.
+
+        Raises:
+            ValueError: Another process is at it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        own = self.path / f"rank-{rank}-of-{world_size}.lock"
+        with ExitStack() as stack:
+            # Ranks of one array work side by side; those of another one would do the same work.
+            others = set(self.path.glob("rank-*.lock")) - set(
+                self.path.glob(f"rank-*-of-{world_size}.lock")
+            )
+            for path in (own, *sorted(others)):
+                lock = FileLock(path)
+                try:
+                    lock.acquire(timeout=0)
+                except Timeout:
+                    raise ValueError(
+                        f"another process prepares {self.out} right now ({path.name}): wait for "
+                        "it, or choose another name"
+                    ) from None
+                stack.callback(lock.release)
+            yield
+
+    @contextmanager
+    def publishing(self) -> Iterator[None]:
+        """Let one process at a time in."""
+        with FileLock(self.path / "publish.lock"):
+            yield
+
+    def begin(self, fingerprint: str, settings: dict[str, Any]) -> None:
+        """Make the folders, or see that what is there belongs to the same plan.
+
+        Raises:
+            ValueError: It belongs to another one, and has finished shards.
+        """
+        plan_path = self.path / "plan.json"
+        try:
+            plan = json.loads(plan_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            plan = {}
+        if plan.get("fingerprint") != fingerprint:
+            if self.manifests.is_dir() and any(self.manifests.glob("*.json")):
+                found = plan.get("settings", {})
+                names = [name for name in settings if settings[name] != found.get(name)]
+                raise ValueError(
+                    f"{self.path} holds an unfinished corpus of other "
+                    f"{', '.join(names) or 'sources'}: go on with those, or remove that folder"
+                )
+            shutil.rmtree(self.corpus, ignore_errors=True)
+            content = {"fingerprint": fingerprint, "settings": settings}
+            atomic.write_file(plan_path, json.dumps(content, indent=1))
+        for name in ("train", "val", "manifests"):
+            (self.corpus / name).mkdir(parents=True, exist_ok=True)
+
+    def publish(self, content: dict[str, Any], files: set[Path]) -> None:
+        """Let the corpus appear.
+
+        Args:
+            content: Goes into `prepare.json`.
+            files: The files and folders that belong to it; all others are removed.
+        """
+        content = {"format": FORMAT, "version": VERSION, **content}
+        description = self.corpus / CORPUS_FILE
+        atomic.write_file(description, json.dumps(content, indent=1) + "\n")
+        self._remove_others({*files, description})
+        atomic.fsync_path(self.corpus)
+        self.corpus.rename(self.out)
+        atomic.fsync_path(self.out.parent)
+        self.remove()
+
+    def _remove_others(self, files: set[Path]) -> None:
+        """Remove what no reader needs: manifests, shards beyond the last token, leftovers."""
+        needed = files | {parent for file in files for parent in file.parents}
+        for path in sorted(self.corpus.rglob("*"), reverse=True):
+            if path in needed:
+                continue
+            if path.is_dir():
+                path.rmdir()
+            else:
+                path.unlink()
+
+    def remove(self) -> None:
+        """Remove the work folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def read_corpus_file(folder: Path) -> dict[str, Any] | None:
+    """Return the content of a corpus's `prepare.json`, or None if there is none to read."""
+    try:
+        found = json.loads((folder / CORPUS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        return None
+    return found
