@@ -39,6 +39,7 @@ def test_nanogpt(tmp_path: Path, num_tokens: int) -> None:
     store = TokenStore.open(tmp_path / "train.bin")
     assert store[:].tolist() == ids and store[:].dtype == np.uint16
     assert (store.num_documents, store.num_bytes, store.vocab_size) == (1, None, None)
+    assert store.meta == {} and store.tokenizer_fingerprint is None
     assert [d.tolist() for d in store.documents()] == [ids] == spans(store)
 
 

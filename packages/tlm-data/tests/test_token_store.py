@@ -46,7 +46,9 @@ def test_meta_counts(store: TokenStore) -> None:
     found = {k: store.meta[k] for k in ("num_tokens", "num_documents", "num_bytes", "max_id")}
     assert found == {"num_tokens": 11, "num_documents": 4, "num_bytes": 22, "max_id": 11}
     assert store.meta["dtype"] == "uint16"
-    assert store.meta["tokenizer_fingerprint"] == "abc"
+    assert store.meta["tokenizer_fingerprint"] == store.tokenizer_fingerprint == "abc"
+    assert (store.num_documents, store.num_bytes, store.vocab_size) == (4, 22, 100)
+    assert [shard["longest_document_tokens"] for shard in store.meta["shards"]] == [3, 5, 2]
     assert [document.tolist() for document in store.documents()] == DOCUMENTS
 
 

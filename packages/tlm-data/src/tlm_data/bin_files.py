@@ -94,6 +94,7 @@ class BinStore(TokenStore):
         self.meta = {}
         self.vocab_size = vocab_size
         self.num_bytes = None
+        self.tokenizer_fingerprint = None
         self.paths = [Path(found.file.path) for found in files]
         self._boundary = boundary
         filled = [found.file for found in files if found.file.num_tokens]

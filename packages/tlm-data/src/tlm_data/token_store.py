@@ -47,22 +47,25 @@ class TokenStore:
 
     Attributes:
         path: The folder.
-        meta: The content of `meta.json`.
+        meta: The content of `meta.json`; empty for files that have none.
         dtype: Of the ids, uint16 or uint32.
         shards: The ids of each file that has any, each (tokens in the file,), memory-mapped.
         starts: Where each of `shards` starts in the whole, and the number of tokens, as offsets.
         vocab_size: All ids are below it; None where nothing says so.
         num_bytes: Length in bytes of the text; None where nothing says so.
+        tokenizer_fingerprint: Which tokenizer made the ids; None where nothing says so.
     """
 
     vocab_size: int | None
     num_bytes: int | None
+    tokenizer_fingerprint: str | None
 
     def __init__(self, path: Path, meta: dict[str, Any]) -> None:
         """Map the shards that `meta` lists; `open` reads and checks it first."""
         self.meta = meta
         self.vocab_size = meta["vocab_size"]
         self.num_bytes = meta["num_bytes"]
+        self.tokenizer_fingerprint = meta["tokenizer_fingerprint"]
         self._entries = [shard for shard in meta["shards"] if shard["num_tokens"]]
         files = [TokenFile(f"{path}{os.sep}{s['file']}", s["num_tokens"]) for s in self._entries]
         self._map(path, files, DTYPES[meta["dtype"]])
