@@ -4,13 +4,13 @@ import json
 import re
 from collections.abc import Iterator
 
-from tlm_data.plain_text import not_utf8, without_blank
-from tlm_data.read_options import LONG_DOCUMENT_BYTES, ReadOptions, Report
+from tlm_data.plain_text import not_utf8
+from tlm_data.read_options import ReadOptions, Report
 from tlm_data.records import CHUNK_BYTES, NO_END, Block, LongRecord, RecordReader, Separator
 from tlm_data.slices import FileRange
 from tlm_data.sources import SourceFile
 from tlm_data.streams import open_stream
-from tlm_data.utf8 import NOT_UTF8, cut_utf8
+from tlm_data.utf8 import NOT_UTF8, batches_and_pieces, without_blank
 
 _LINE_END = Separator(b"\n")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -50,13 +50,8 @@ def read_jsonl(
             if isinstance(item, LongRecord):
                 _refuse_long(part.file, item, options, report)
                 continue
-            documents = without_blank(_documents(part.file, item, options, report), report)
-            if any(len(document) > LONG_DOCUMENT_BYTES for document in documents):
-                for document in documents:
-                    is_long = len(document) > LONG_DOCUMENT_BYTES
-                    yield cut_utf8(document) if is_long else [document]
-            else:
-                yield documents
+            documents = _documents(part.file, item, options, report)
+            yield from batches_and_pieces(without_blank(documents, report))
 
 
 def _documents(file: SourceFile, block: Block, options: ReadOptions, report: Report) -> list[bytes]:

@@ -7,7 +7,7 @@ from tlm_data.records import NO_END, Block, LongRecord, RecordReader, Separator
 from tlm_data.slices import FileRange
 from tlm_data.sources import SourceFile
 from tlm_data.streams import open_stream
-from tlm_data.utf8 import utf8_documents, utf8_pieces
+from tlm_data.utf8 import utf8_documents, utf8_pieces, without_blank
 
 
 def read_text(
@@ -43,7 +43,9 @@ def read_text(
             def complain(index: int, error: UnicodeDecodeError, block: Block = item) -> ValueError:
                 return not_utf8(file, block.offset_of(index), error)
 
-            documents = utf8_documents(item.records, options.errors, report, complain)
+            documents = item.records
+            if not item.data.isascii():
+                documents = utf8_documents(documents, options.errors, report, complain)
             yield without_blank(documents, report)
 
 
@@ -74,11 +76,3 @@ def not_utf8(
         f"(0x{error.object[error.start]:02x}): {error.reason}; convert the file to UTF-8, "
         "or let errors be 'replace' or 'skip'"
     )
-
-
-def without_blank(documents: list[bytes], report: Report) -> list[bytes]:
-    """Return the documents that are more than white space, and report the others."""
-    kept = [document for document in documents if document and not document.isspace()]
-    for _ in range(len(documents) - len(kept)):
-        report.on_drop("empty")
-    return kept

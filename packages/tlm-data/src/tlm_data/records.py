@@ -1,14 +1,17 @@
 """A stream of bytes divided at a separator, the same way wherever its reading starts."""
 
-import re
+import sys
 from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
 
 from tlm_data.streams import ByteStream
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 19
+_MAX_CHUNK_BYTES = 4 << 20
 _OVERREAD_BYTES = 1 << 16
 
 NO_END = 1 << 62
@@ -28,33 +31,56 @@ class Separator:
 
     def __init__(self, mark: bytes) -> None:
         self.mark = mark
-        # What follows a mark if another one starts d bytes after it; d = len(mark) touches.
-        shifts = [d for d in range(1, len(mark) + 1) if mark.startswith(mark[d:])]
-        tails: list[bytes] = []
-        for tail in (mark[len(mark) - d :] for d in shifts):
-            if not any(tail.startswith(shorter) for shorter in tails):
-                tails.append(tail)
-        self._overlaps = len(shifts) > 1
-        self._chain = re.compile(re.escape(mark) + b"(?:%b)*" % b"|".join(map(re.escape, tails)))
 
     def __len__(self) -> int:
         return len(self.mark)
 
-    def spans(self, data: bytes) -> Iterator[tuple[int, int]]:
-        """Yield start and end of what lies before, between and after the marks in `data`."""
-        start = 0
-        while self.mark and (at := data.find(self.mark, start)) >= 0:
-            yield start, at
-            chain = self._chain.match(data, at)
-            assert chain is not None
-            start = chain.end()
-        yield start, len(data)
-
     def split(self, data: bytes) -> list[bytes]:
-        """Return what lies before, between and after the marks in `data`; some may be empty."""
-        if self.mark and not self._overlaps:
-            return data.split(self.mark)
+        """Return what lies before, between and after the marks in `data`.
+
+        The first and the last may be empty, the others are not.
+        """
         return [data[start:end] for start, end in self.spans(data)]
+
+    def spans(self, data: bytes) -> list[tuple[int, int]]:
+        """Return the start and the end of each of the parts that `split` gives."""
+        found = self._occurrences(data)
+        if not len(found):
+            return [(0, len(data))]
+        is_gap = found[1:] - found[:-1] > len(self.mark)
+        starts = found[:-1][is_gap] + len(self.mark)
+        ends = found[1:][is_gap]
+        first, last = int(found[0]), int(found[-1]) + len(self.mark)
+        return [(0, first), *zip(starts.tolist(), ends.tolist(), strict=True), (last, len(data))]
+
+    def _occurrences(self, data: bytes) -> npt.NDArray[np.intp]:
+        """Return where the mark occurs, overlapping ones too, in order.
+
+        Pairs of bytes are compared first, which takes a quarter of the time of `bytes.split`.
+        """
+        mark = self.mark
+        if not mark or len(data) < len(mark):
+            return np.empty(0, np.intp)
+        each = np.frombuffer(data, np.uint8)
+        if len(mark) == 1:
+            return np.flatnonzero(each == mark[0])
+        # Wherever a mark of three bytes lies, its first or its second pair is at an even place.
+        at_even, at_odd = _pairs(data, 0), _pairs(data, 1 if len(mark) == 2 else 0)
+        odd_pair = mark[:2] if len(mark) == 2 else mark[1:3]
+        even = np.flatnonzero(at_even == int.from_bytes(mark[:2], sys.byteorder)) * 2
+        odd = np.flatnonzero(at_odd == int.from_bytes(odd_pair, sys.byteorder)) * 2
+        odd += 1 if len(mark) == 2 else -1
+        found = np.concatenate([even, odd])
+        found = found[(found >= 0) & (found <= len(data) - len(mark))]
+        for index, byte in enumerate(mark):
+            found = found[each[found + index] == byte]
+        found.sort()
+        return found
+
+
+def _pairs(data: bytes, start: int) -> npt.NDArray[np.uint16]:
+    """Return the pairs of bytes at `start`, two bytes later, and so on."""
+    return np.frombuffer(data, np.uint16, (len(data) - start) // 2, start)
 
 
 @dataclass(frozen=True)
@@ -139,11 +165,12 @@ class RecordReader:
 
     def _grow(self) -> bool:
         """Read on; return False at the end of the stream."""
+        is_inside = self._position < self._end
+        size = CHUNK_BYTES if is_inside else _OVERREAD_BYTES
         # As much as is at hand already, so that a long record is searched a few times only.
-        if self._position < self._end:
-            size = min(max(CHUNK_BYTES, len(self._rest)), self._end - self._position)
-        else:
-            size = max(_OVERREAD_BYTES, len(self._rest))
+        size = max(size, min(len(self._rest), _MAX_CHUNK_BYTES))
+        if is_inside:
+            size = min(size, self._end - self._position)
         chunk = self._stream.read(size)
         self._position += len(chunk)
         self._rest = self._rest + chunk if self._rest else chunk
@@ -171,7 +198,7 @@ class RecordReader:
         """Yield the record that is open at the end of the range."""
         while True:
             offset = self._position - len(self._rest)
-            spans = [*islice(self._separator.spans(self._rest), 3)]
+            spans = self._separator.spans(self._rest)
             start, end = spans[1 if self._open else 0]
             is_whole = end < len(self._rest) or self._is_over
             if offset + start >= self._end:  # the bytes before it belonged to a mark

@@ -47,9 +47,14 @@ class SourceFile:
     compression: Compression = "none"
     offset_bytes: int = 0
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the file is on this machine."""
+        return "://" not in self.url
+
     def open(self) -> BinaryIO:
         """Open the whole file as it is stored, unbuffered where it is local."""
-        if "://" not in self.url:
+        if self.is_local:
             return cast(BinaryIO, Path(self.url).open("rb", buffering=0))
         filesystem, path = _filesystem(self.url)
         return cast(BinaryIO, filesystem.open(path, "rb", cache_type="readahead"))

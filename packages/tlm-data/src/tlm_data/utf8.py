@@ -3,7 +3,7 @@
 import codecs
 from collections.abc import Callable, Iterable, Iterator
 
-from tlm_data.read_options import DroppedDocument, Errors, Report
+from tlm_data.read_options import LONG_DOCUMENT_BYTES, DroppedDocument, Errors, Report
 
 NOT_UTF8 = "not UTF-8"
 _PIECE_BYTES = 1 << 20
@@ -105,6 +105,27 @@ def _with_last(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
     for piece in pieces:
         yield piece, False
     yield b"", True
+
+
+def without_blank(documents: list[bytes], report: Report) -> list[bytes]:
+    """Return the documents that are more than white space, and report the others."""
+    kept = [document for document in documents if document and not document.isspace()]
+    for _ in range(len(documents) - len(kept)):
+        report.on_drop("empty")
+    return kept
+
+
+def batches_and_pieces(documents: list[bytes]) -> Iterator[list[bytes] | Iterator[bytes]]:
+    """Yield documents in lists, and the pieces of each one that is long."""
+    batch: list[bytes] = []
+    for document in documents:
+        if len(document) > LONG_DOCUMENT_BYTES:
+            yield batch
+            yield cut_utf8(document)
+            batch = []
+        else:
+            batch.append(document)
+    yield batch
 
 
 def cut_utf8(document: bytes) -> Iterator[bytes]:
