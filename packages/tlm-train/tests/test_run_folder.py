@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 from bpe_tok import Tokenizer
-from tlm_data import END_OF_TEXT, Corpus, TextSlice, prepare_corpus
+from tlm_data import END_OF_TEXT, Corpus, prepare_corpus
+from tlm_data.sources import local_file
 from tlm_layers import ModelConfig, TransformerLM
 from tlm_optim import AdamW
 from tlm_train.checkpoint import write_step
@@ -13,10 +14,10 @@ from tlm_train.run_folder import RunFolder
 def prepare(tmp_path: Path, text: str) -> Corpus:
     path = tmp_path / "text.txt"
     path.write_text(text)
-    slices = [TextSlice.whole(path)]
+    files = [local_file(path)]
     tokenizer = Tokenizer.byte_level([END_OF_TEXT])
     return prepare_corpus(
-        slices, slices, tmp_path / "data", name="x", vocab_size=257, tokenizer=tokenizer
+        files, files, tmp_path / "data", name="x", vocab_size=257, tokenizer=tokenizer
     )
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tlm_data.engines import Engine, EngineName, start_engine
-from tlm_data.lone_document import is_one_document, split_tail
+from tlm_data.lone_document import is_one_document
 from tlm_data.plan import Plan, make_plan
 from tlm_data.shard_job import DocumentOptions, Recipe, Result, ShardJob, Side, run_job
 from tlm_data.shard_writer import write_meta
 from tlm_data.slices import DEFAULT_SLICE_BYTES
 from tlm_data.sources import SourceFile
+from tlm_data.splits import split_within_files
 from tlm_data.store_meta import META_FILE
 from tlm_data.tokenizer import DocumentTokenizer
 from tlm_data.work_folder import WorkFolder
@@ -125,12 +126,9 @@ def prepare_files(
         raise ValueError(f"rank={rank} must lie between 0 and world_size - 1 = {world_size - 1}")
     folder = WorkFolder(Path(out).absolute())
     documents = documents or DocumentOptions()
-    if (
-        documents.val_fraction is not None
-        and not val_files
-        and is_one_document(train_files, documents.read.separator)
-    ):
-        train_files, val_files = split_tail(train_files[0], documents.val_fraction)
+    fraction, separator = documents.val_fraction, documents.read.separator
+    if fraction is not None and not val_files and is_one_document(train_files, separator):
+        train_files, val_files = split_within_files(train_files, fraction, separator)
         documents = replace(documents, val_fraction=None)
     recipe = Recipe(folder.corpus, tokenizer, documents)
     plan = make_plan(recipe, train_files, val_files, max_tokens=max_tokens, slice_bytes=slice_bytes)

@@ -33,7 +33,8 @@ class ProgressDisplay:
             disable=not console.is_terminal,
         )
         self._task: Task | None = None
-        self._last_plain = 0.0
+        self._last_plain = self._started = 0.0
+        self._done_before = 0
 
     def __enter__(self) -> "ProgressDisplay":
         """Start the live display."""
@@ -67,13 +68,24 @@ class ProgressDisplay:
                 self._live.remove_task(self._task.id)
             number = self._live.add_task(stage, total=total)
             self._task = next(task for task in self._live.tasks if task.id == number)
-            self._last_plain = time.monotonic()
+            self._last_plain = self._started = time.monotonic()
+            self._done_before = done
         self._live.update(self._task.id, completed=done, total=total, facts=facts)
         if not self.console.is_terminal and (
             time.monotonic() - self._last_plain > _PLAIN_SECONDS or done == total
         ):
             self._last_plain = time.monotonic()
-            self.say(f"{stage}: {done / max(total, 1):4.0%}  {facts}".rstrip())
+            left = self._left(done, total)
+            self.say(f"{stage}: {done / max(total, 1):4.0%}  {facts}{left}".rstrip())
+
+    def _left(self, done: int, total: int) -> str:
+        """Say how long the stage will take from now on, once that can be told."""
+        if done in (self._done_before, total):
+            return ""
+        rate = (done - self._done_before) / (time.monotonic() - self._started)
+        minutes, seconds = divmod(round((total - done) / rate), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"  {f'{hours}:{minutes:02}' if hours else minutes}:{seconds:02} left"
 
 
 class _Facts(ProgressColumn):

@@ -67,7 +67,8 @@ def resume(path: Path) -> RunFolder:
             progress.say(f"passed over a checkpoint: {problem}")
         if checkpoint is None and passed_over:
             raise CheckpointError(f"no checkpoint of {path} is whole: start a new run")
-        corpus = folder.find_corpus()
+        # What tlm-data prepared may be too large to read each time; `tlm-data verify` does it.
+        corpus = folder.find_corpus(verify=config.data.corpus is None)
         if corpus is None:
             corpus = load_corpus(config.data, config.model.vocab_size, progress.update)
             folder.require_corpus(corpus)
@@ -158,8 +159,9 @@ def _resolve(config: RunConfig, corpus: Corpus, progress: ProgressDisplay) -> Ru
     """Fill in what only the corpus tells, and make paths independent of the current folder."""
     wanted, found = config.model.vocab_size, corpus.tokenizer.vocab_size
     if found > wanted:
+        source = config.data.tokenizer or corpus.path / "tokenizer"
         raise ValueError(
-            f"the tokenizer {config.data.tokenizer} has {found} tokens, more than "
+            f"the tokenizer {source} has {found} tokens, more than "
             f"model.vocab_size={wanted}: pass --model.vocab-size {found}"
         )
     if found < wanted:
@@ -170,6 +172,7 @@ def _resolve(config: RunConfig, corpus: Corpus, progress: ProgressDisplay) -> Ru
     data = config.data
     data = dataclasses.replace(
         data,
+        corpus=data.corpus.resolve() if data.corpus else None,
         text=tuple(path.resolve() for path in data.text),
         val_text=tuple(path.resolve() for path in data.val_text),
         tokenizer=data.tokenizer.resolve() if data.tokenizer else None,
@@ -223,7 +226,7 @@ def _train(
     finally:
         log.close()
         write_report(folder, architecture)
-    _summary(folder, progress, on_own_text=bool(config.data.text))
+    _summary(folder, progress, on_own_text=bool(config.data.text or config.data.corpus))
 
 
 def _step_text(row: Row) -> str:

@@ -22,6 +22,8 @@ else:
 class DataConfig:
     """The text to train on."""
 
+    corpus: Path | None = None
+    """Folder that `tlm-data prepare` made, with validation text; in place of all else here."""
     text: tuple[Path, ...] = ()
     """UTF-8 text files to train on; `<|endoftext|>` divides a file into documents. Without any:
     the Python standard library's own sources on this machine."""
@@ -36,6 +38,11 @@ class DataConfig:
     """Where prepared corpora are kept; the same text is prepared once."""
 
     def __post_init__(self) -> None:
+        if self.corpus is not None and (self.text or self.val_text or self.tokenizer):
+            raise ValueError(
+                f"data.corpus={self.corpus} has its own text and tokenizer: leave out data.text, "
+                "data.val_text and data.tokenizer"
+            )
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"data.val_fraction={self.val_fraction} must lie between 0 and 1")
         if self.val_text and not self.text:

@@ -7,19 +7,19 @@ from bpe_tok import Tokenizer
 from tlm_data import (
     END_OF_TEXT,
     Corpus,
-    TextSlice,
+    SourceFile,
     prepare_corpus,
-    split_files,
-    split_within_files,
-    stdlib_files,
 )
+from tlm_data.corpora import stdlib_files
 from tlm_data.prepare import OnProgress
+from tlm_data.sources import local_file
+from tlm_data.splits import split_files, split_within_files
 
 from tlm_train.config import DataConfig
 
 
 def load_corpus(data: DataConfig, vocab_size: int, on_progress: OnProgress) -> Corpus:
-    """Prepare the text that a config names, or find it prepared.
+    """Open the corpus that a config names, or prepare its text, or find it prepared.
 
     Args:
         data: The data section.
@@ -27,16 +27,18 @@ def load_corpus(data: DataConfig, vocab_size: int, on_progress: OnProgress) -> C
         on_progress: See `tlm_data.prepare_corpus`.
 
     Raises:
-        ValueError: A file is missing, empty or not UTF-8, or `data.tokenizer` is not a
-            tokenizer or lacks `<|endoftext|>`.
+        ValueError: A file is missing, empty or not UTF-8, `data.tokenizer` is not a tokenizer or
+            lacks `<|endoftext|>`, or `data.corpus` is no corpus with validation text.
     """
+    if data.corpus is not None:
+        return Corpus.open(data.corpus, verify=False)
     for path in (*data.text, *data.val_text):
         if not path.is_file():
             what = "is a folder, not a file" if path.is_dir() else "does not exist"
             raise ValueError(f"the text file {path} {what}")
     if data.dir.is_file():
         raise ValueError(f"data.dir={data.dir} is a file: name a folder")
-    train, val = _slices(data)
+    train, val = _files(data)
     return prepare_corpus(
         train,
         val,
@@ -48,13 +50,14 @@ def load_corpus(data: DataConfig, vocab_size: int, on_progress: OnProgress) -> C
     )
 
 
-def _slices(data: DataConfig) -> tuple[list[TextSlice], list[TextSlice]]:
+def _files(data: DataConfig) -> tuple[list[SourceFile], list[SourceFile]]:
     if not data.text:
         root = Path(sysconfig.get_path("stdlib"))
         return split_files(stdlib_files(), data.val_fraction, root)
+    text = [local_file(path, "text") for path in data.text]
     if data.val_text:
-        return [TextSlice.whole(p) for p in data.text], [TextSlice.whole(p) for p in data.val_text]
-    return split_within_files(data.text, data.val_fraction, END_OF_TEXT)
+        return text, [local_file(path, "text") for path in data.val_text]
+    return split_within_files(text, data.val_fraction, END_OF_TEXT)
 
 
 def _tokenizer(folder: Path) -> Tokenizer:

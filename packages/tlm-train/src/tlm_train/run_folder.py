@@ -119,8 +119,11 @@ class RunFolder:
         except Timeout:
             raise ValueError(f"another process is training in {self.path}: wait for it") from None
 
-    def find_corpus(self) -> Corpus | None:
+    def find_corpus(self, *, verify: bool = True) -> Corpus | None:
         """Open the prepared corpus that the run began with; None if it is no longer there.
+
+        Args:
+            verify: Read all of it, to see that it is whole.
 
         Raises:
             ValueError: What is there now is another corpus, or it is damaged.
@@ -128,7 +131,7 @@ class RunFolder:
         path = Path(json.loads(self.corpus.read_text(encoding="utf-8"))["path"])
         if not path.exists():
             return None
-        corpus = Corpus.open(path)
+        corpus = Corpus.open(path, verify=verify)
         self.require_corpus(corpus)
         return corpus
 
