@@ -1,131 +1,257 @@
+import contextlib
+import functools
+import http.server
+import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from tlm_data import (
-    TextSlice,
-    read_documents,
-    sources,
-    split_files,
-    split_within_files,
-    stdlib_files,
-)
-
-MARK = "<|endoftext|>"
+from tlm_data import ReadOptions, find_files, read_documents, sources, streams
+from tlm_data.slices import plan_slices
+from tlm_data.sources import local_file, remote_file
 
 
-@given(
-    pieces=st.lists(
-        st.one_of(st.text(alphabet="ab\n é漢🙂", max_size=9), st.sampled_from([MARK, "<|endof"])),
-        max_size=20,
-    ),
-    chunk_bytes=st.integers(1, 12),
-)
-def test_documents_are_the_parts_between_marks(
-    tmp_path_factory: pytest.TempPathFactory, pieces: list[str], chunk_bytes: int
-) -> None:
-    text = "".join(pieces)
-    path = tmp_path_factory.mktemp("texts") / "a.txt"
-    path.write_bytes(text.encode())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "_CHUNK_BYTES", chunk_bytes)
-        found = list(read_documents([TextSlice.whole(path)], MARK))
-    assert found == [part for part in text.split(MARK) if part.strip()]
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in (
+        "b/2.txt",
+        "b/10.txt",
+        "a.jsonl",
+        "c.parquet",
+        "b/x/n.txt.gz",
+        "b/.hidden",
+        ".git/x",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"text")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def test_line_ends_stay_as_they_are(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_bytes(b"a\r\nb\rc\n")
-    assert list(read_documents([TextSlice.whole(path)], MARK)) == ["a\r\nb\rc\n"]
+def names(found: list[sources.SourceFile], folder: Path) -> list[str]:
+    return [Path(file.url).relative_to(folder).as_posix() for file in found]
+
+
+def test_a_folder_is_all_that_is_below_it_but_hidden_files(folder: Path) -> None:
+    skipped = []
+    found = find_files([folder], on_skipped=lambda name, why: skipped.append((name, why)))
+    assert names(found, folder) == ["a.jsonl", "b/10.txt", "b/2.txt", "b/x/n.txt.gz", "c.parquet"]
+    assert skipped == [(str(folder / ".git"), "hidden"), (str(folder / "b/.hidden"), "hidden")]
+    assert all(file.size_bytes == 4 for file in found)
 
 
 @pytest.mark.parametrize(
-    ("data", "offset"),
+    ("given", "expected"),
     [
-        (b"abc\xffdef", 3),
-        (b"\xc3", 0),
-        (b"ab\xe6\xbc", 2),
-        (b"\xed\xa0\x80", 0),
-        (b"12345\xc3(", 5),
+        (["b/2.txt", "a.jsonl"], ["b/2.txt", "a.jsonl"]),
+        (["b/*.txt"], ["b/10.txt", "b/2.txt"]),
+        (["**/*.txt"], ["b/10.txt", "b/2.txt"]),
+        (["b/?.txt", "b/*.txt"], ["b/2.txt", "b/10.txt"]),
+        (["b/../a.jsonl", "./a.jsonl"], ["a.jsonl"]),
+        ([".git"], [".git/x"]),
+        (["file://b/2.txt"], ["b/2.txt"]),
+        (["[bc]*"], ["b/10.txt", "b/2.txt", "b/x/n.txt.gz", "c.parquet"]),
     ],
 )
-@pytest.mark.parametrize("chunk_bytes", [1, 2, 100])
-def test_invalid_utf8_names_file_and_offset(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, offset: int, chunk_bytes: int
+def test_sources_are_found_in_order_and_once(
+    folder: Path, given: list[str], expected: list[str]
 ) -> None:
-    monkeypatch.setattr(sources, "_CHUNK_BYTES", chunk_bytes)
-    path = tmp_path / "a.txt"
-    path.write_bytes(b"fine\n" + data)
-    with pytest.raises(ValueError, match=rf"a\.txt is not UTF-8: byte {offset + 5} \(0x"):
-        list(read_documents([TextSlice.whole(path)], MARK))
-    # Offsets count from the start of the file, also in a slice of it.
-    with pytest.raises(ValueError, match=rf"byte {offset + 5} "):
-        list(read_documents([TextSlice(path, 5, path.stat().st_size)], MARK))
-
-
-def test_a_file_that_shrank_is_noticed(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_text("abc")
-    piece = TextSlice(path, 0, 10)
-    with pytest.raises(ValueError, match="shorter than 10 bytes: it changed"):
-        list(piece.chunks())
-
-
-@given(
-    text=st.text(alphabet=st.sampled_from("ab\n é漢🙂"), min_size=1, max_size=200),
-    fraction=st.floats(0.05, 0.95),
-)
-def test_splitting_within_files_loses_nothing(
-    tmp_path_factory: pytest.TempPathFactory, text: str, fraction: float
-) -> None:
-    path = tmp_path_factory.mktemp("texts") / "a.txt"
-    path.write_bytes(text.encode())
-    (train,), (val,) = split_within_files([path], fraction, MARK)
-    assert (train.start, val.end) == (0, len(text.encode()))
-    assert "".join(train.text()) + "".join(val.text()) == text
+    skipped = []
+    found = find_files(given, on_skipped=lambda name, why: skipped.append(why))
+    assert [os.path.relpath(file.url, folder) for file in found] == expected
+    assert set(skipped) <= {"hidden", "named twice"}
+    assert all(Path(file.url).is_absolute() for file in found)
 
 
 @pytest.mark.parametrize(
-    ("text", "val"),
+    ("name", "expected"),
     [
-        ("0123456789\nabc\n" * 5, "0123456789\nabc\n"),
-        (f"one{MARK}two{MARK}three\nmore{MARK}four", f"three\nmore{MARK}four"),
-        ("x" * 98 + "漢漢", "漢"),
+        ("a.txt", ("text", "none")),
+        ("a", ("text", "none")),
+        ("a.py.gz", ("text", "gzip")),
+        ("A.JSONL", ("jsonl", "none")),
+        ("a.ndjson.zst", ("jsonl", "zstd")),
+        ("a.jsonl.gz", ("jsonl", "gzip")),
+        ("a.parquet", ("parquet", "none")),
     ],
 )
-def test_where_a_file_is_cut(tmp_path: Path, text: str, val: str) -> None:
+def test_the_name_tells_the_format(tmp_path: Path, name: str, expected: tuple[str, str]) -> None:
+    (tmp_path / name).write_bytes(b"")
+    (file,) = find_files([tmp_path / name])
+    assert (file.format, file.compression) == expected
+    assert local_file(tmp_path / name, "jsonl").format == "jsonl"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.zip", r"a\.zip: \.zip files are not read; unpack it, or pack it as \.gz or \.zst"),
+        ("a.tar.gz", r"\.tar files are not read"),
+        ("a.txt.xz", r"\.xz files are not read"),
+        ("a.parquet.gz", "a Parquet file is compressed inside"),
+    ],
+)
+def test_what_is_not_read_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=message):
+        find_files([tmp_path])
+
+
+def test_nothing_found_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no file or folder missing"):
+        find_files(["missing.txt"])
+    for name in (str(tmp_path), str(tmp_path / "*.txt")):
+        with pytest.raises(ValueError, match=r"no file found in .*: hidden files are left out"):
+            find_files([name])
+    with pytest.raises(ValueError, match="format='csv' must be one of text, jsonl, parquet"):
+        find_files([], format="csv")  # type: ignore[arg-type]
+
+
+def test_identity_changes_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    path.write_bytes(text.encode())
-    fraction = {"0": 0.2, "o": 0.5, "x": 0.04}[text[0]]
-    _, (held_out,) = split_within_files([path], fraction, MARK)
-    assert "".join(held_out.text()) == val
+    path.write_text("one")
+    first = local_file(path)
+    assert local_file(path) == first
+    path.write_text("two")
+    os.utime(path, ns=(1, 1))
+    assert local_file(path) != first
 
 
-def test_whole_files_are_held_out_by_name(tmp_path: Path) -> None:
-    files = []
-    for number in range(400):
-        files.append(tmp_path / f"{number}.txt")
-        files[-1].write_text("x")
-    train, val = split_files(files, 0.1, tmp_path)
-    assert 20 < len(val) < 60 and len(train) + len(val) == 400
-    # A file more or less moves no other.
-    _, fewer = split_files(files[50:], 0.1, tmp_path)
-    assert set(fewer) == {piece for piece in val if piece.path in files[50:]}
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"s3:// needs another package: pip install 'tlm-data\[s3"):
+        find_files(["s3://bucket/a.txt"])
+    with pytest.raises(ValueError, match="nosuch://a cannot be opened: Protocol not known: nosuch"):
+        find_files(["nosuch://a"])
+    monkeypatch.setattr(sources.importlib.util, "find_spec", lambda name: None)
+    for name, extra in (("a.zst", "zstd"), ("a.parquet", "parquet")):
+        (tmp_path / name).write_bytes(b"")
+        with pytest.raises(ValueError, match=rf"pip install 'tlm-data\[{extra}\]'"):
+            find_files([tmp_path / name])
 
 
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -1.0, float("nan")])
-def test_val_fraction_is_checked(fraction: float) -> None:
-    with pytest.raises(ValueError, match=r"val_fraction=.* must lie between 0 and 1"):
-        split_files([], fraction)
-    with pytest.raises(ValueError, match=r"val_fraction=.* must lie between 0 and 1"):
-        split_within_files([], fraction, MARK)
+@pytest.fixture
+def memory() -> Iterator[fsspec.AbstractFileSystem]:
+    filesystem = fsspec.filesystem("memory")
+    filesystem.store.clear()
+    yield filesystem
+    filesystem.store.clear()
 
 
-def test_the_standard_library_is_there() -> None:
-    files = stdlib_files()
-    names = {path.name for path in files}
-    assert {"argparse.py", "tarfile.py", "typing.py"} <= names
-    assert files == sorted(files)
-    assert not any("site-packages" in path.parts for path in files)
-    assert sum(path.stat().st_size for path in files) > 5_000_000
+def read(files: list[sources.SourceFile], separator: str, slice_bytes: int) -> list[bytes]:
+    options = ReadOptions(separator=separator)
+    found = []
+    for ranges in plan_slices(files, slice_bytes=slice_bytes):
+        for batch in read_documents(ranges, options):
+            found += batch
+    return found
+
+
+def test_urls_of_files_folders_and_globs(memory: fsspec.AbstractFileSystem) -> None:
+    for name in ("/d/b.txt", "/d/a.jsonl", "/d/x/c.txt", "/d/.hidden"):
+        memory.pipe(name, b"one|two")
+    (file,) = find_files(["memory://d/b.txt"])
+    assert (file.url, file.size_bytes, file.format) == ("memory:///d/b.txt", 7, "text")
+    assert file.identity
+    folder = find_files(["memory://d"])
+    assert [file.url for file in folder] == [
+        "memory:///d/a.jsonl",
+        "memory:///d/b.txt",
+        "memory:///d/x/c.txt",
+    ]
+    assert [file.url for file in find_files(["memory://d/*.txt"])] == ["memory:///d/b.txt"]
+    memory.pipe("/d/.x.txt", b"hidden")
+    skipped = []
+    globbed = find_files(["memory://d/*.txt"], on_skipped=lambda name, why: skipped.append(name))
+    assert [file.url for file in globbed] == ["memory:///d/b.txt"]
+    assert skipped == ["memory:///d/.x.txt"]
+    assert read(find_files(["memory://d/**/*.txt"]), "|", 3) == [b"one", b"two"] * 2
+    with pytest.raises(FileNotFoundError, match="nothing is at memory://d/none"):
+        find_files(["memory://d/none"])
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves files, with byte ranges unless told otherwise; breaks off when told to."""
+
+    ranges = True
+    breaks = 0
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
+            return super().do_GET()
+        data = path.read_bytes()
+        start, end = 0, len(data)
+        if self.ranges and (wanted := self.headers.get("Range")):
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            start, end = int(first), min(int(last or len(data)) + 1, len(data))
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(end - start))
+        self.end_headers()
+        part = data[start:end]
+        if type(self).breaks:
+            type(self).breaks -= 1
+            part = part[: len(part) // 2]
+            self.close_connection = True
+        with contextlib.suppress(ConnectionError):  # the reader has enough
+            self.wfile.write(part)
+
+    def end_headers(self) -> None:
+        if self.ranges:
+            self.send_header("Accept-Ranges", "bytes")
+        super().end_headers()
+
+
+@pytest.fixture(params=[True, False], ids=["ranges", "no ranges"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, type[Handler]]]:
+    handler = type("ThisHandler", (Handler,), {"ranges": request.param})
+    address = ("127.0.0.1", 0)
+    make = functools.partial(handler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(address, make) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}", handler
+        running.shutdown()
+        thread.join()
+
+
+def test_a_web_server_is_read_from_any_place(
+    tmp_path: Path, server: tuple[str, type[Handler]]
+) -> None:
+    url, _ = server
+    parts = [b"%d " % number * 500 for number in range(100)]
+    (tmp_path / "a.txt").write_bytes(b"|".join(parts))
+    files = find_files([f"{url}/a.txt"])
+    assert files[0].identity
+    assert read(files, "|", 30_000) == parts
+    (queried,) = find_files([f"{url}/a.txt?download=true"])
+    assert (queried.format, queried.size_bytes) == ("text", files[0].size_bytes)
+    with pytest.raises(FileNotFoundError, match=f"nothing is at {url}/none"):
+        find_files([f"{url}/none"])
+
+
+def test_a_broken_connection_is_tried_again(
+    tmp_path: Path, server: tuple[str, type[Handler]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, handler = server
+    monkeypatch.setattr(streams, "_RETRY_DELAYS_SECONDS", (0.0, 0.0))
+    (tmp_path / "a.txt").write_bytes(b"text " * 1000)
+    files = find_files([f"{url}/a.txt"])
+    handler.breaks = 2
+    assert read(files, "|", 1 << 20) == [b"text " * 1000]
+    handler.breaks = 100
+    with pytest.raises(OSError, match=r"/a\.txt cannot be read at byte 0: "):
+        read(files, "|", 1 << 20)
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    with pytest.raises(OSError, match=r"127\.0\.0\.1"):
+        remote_file("http://127.0.0.1:9/a.txt")

@@ -3,6 +3,7 @@
 import glob
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -48,12 +49,23 @@ class SourceFile:
         """Whether the file is on this machine."""
         return "://" not in self.url
 
-    def open(self) -> BinaryIO:
-        """Open the whole file as it is stored, unbuffered where it is local."""
+    @property
+    def is_http(self) -> bool:
+        """Whether a web server has the file."""
+        return _is_http(self.url)
+
+    def open(self, *, whole: bool = False) -> BinaryIO:
+        """Open the whole file as it is stored, unbuffered where it is local.
+
+        Args:
+            whole: From a web server, get all of it in one answer, which is read from its
+                beginning only.
+        """
         if self.is_local:
             return cast(BinaryIO, Path(self.url).open("rb", buffering=0))
         filesystem, path = _filesystem(self.url)
-        return cast(BinaryIO, filesystem.open(path, "rb", cache_type="readahead"))
+        options: dict[str, Any] = {"block_size": 0} if whole else {"cache_type": "readahead"}
+        return cast(BinaryIO, filesystem.open(path, "rb", **options))
 
 
 def local_file(path: str | Path, format: Format | None = None) -> SourceFile:
@@ -87,7 +99,8 @@ def remote_file(url: str, format: Format | None = None) -> SourceFile:
         OSError: The server cannot be reached.
     """
     filesystem, path = _filesystem(url)
-    return _remote_file(url, _info(filesystem, path, url), format)
+    info = _info(filesystem, path, url)
+    return _remote_file(filesystem.unstrip_protocol(path), info, format)
 
 
 def find_files(
@@ -116,7 +129,7 @@ def find_files(
         raise ValueError(f"format={format!r} must be one of {', '.join(get_args(Format))}")
     files: dict[str, SourceFile] = {}
     for source in sources:
-        name = os.fspath(source)
+        name = os.fspath(source).removeprefix("file://")
         find = _find_remote if "://" in name else _find_local
         found = 0
         for file in find(name, format, on_skipped):
@@ -205,24 +218,28 @@ def _filesystem(url: str) -> tuple[Any, str]:
     return filesystem, path
 
 
+def _is_http(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
+
+
 def _find_remote(name: str, format: Format | None, on_skipped: OnSkipped) -> Iterator[SourceFile]:
     filesystem, path = _filesystem(name)
-    is_http = urlsplit(name).scheme in ("http", "https")
     # In an HTTP URL a question mark begins the query.
-    if "*" in path or (not is_http and glob.has_magic(path)):
+    if "*" in path or (not _is_http(name) and glob.has_magic(path)):
         found = filesystem.glob(path, detail=True)
-        root = path[: len(path) - len(path.lstrip("/"))]
+        # What is hidden counts below the folder that is named without a wildcard.
+        root = re.split(r"[*?[]", path, maxsplit=1)[0].rpartition("/")[0]
     else:
         info = _info(filesystem, path, name)
         if info["type"] == "directory":
             found, root = filesystem.find(path, detail=True), path
-        else:
+        else:  # asked for by its name
             found, root = {path: info}, None
     for found_path, info in sorted(found.items()):
         if info["type"] == "directory":
             continue
-        url = name if root is None else filesystem.unstrip_protocol(found_path)
-        if root and _is_hidden(found_path[len(root) :]):
+        url = filesystem.unstrip_protocol(found_path)
+        if root is not None and _is_hidden(found_path[len(root) :]):
             on_skipped(url, "hidden")
             continue
         yield _remote_file(url, info, format)
@@ -242,6 +259,6 @@ def _info(filesystem: Any, path: str, url: str) -> dict[str, Any]:
 def _remote_file(url: str, info: dict[str, Any], format: Format | None) -> SourceFile:
     if info.get("size") is None:
         raise ValueError(f"the server does not say how long {url} is: get it with another program")
-    kind = _kind(urlsplit(url).path if url.startswith("http") else url, format)
+    kind = _kind(urlsplit(url).path if _is_http(url) else url, format)
     marks = [str(info[key]) for key in (*_IDENTITIES, *_TIMES) if info.get(key)]
     return SourceFile(url, int(info["size"]), marks[0] if marks else "", *kind)

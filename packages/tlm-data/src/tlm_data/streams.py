@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from tlm_data.sources import SourceFile
 from tlm_data.unpack import Unpacked
@@ -25,24 +25,20 @@ class _Section:
 
     Args:
         file: What is read.
-        stored: The open file.
         start: First byte to read, counted from the start of the section.
     """
 
-    def __init__(self, file: SourceFile, stored: BinaryIO, start: int) -> None:
+    def __init__(self, file: SourceFile, start: int) -> None:
         self._file = file
-        self._stored = stored
-        self._position = file.offset_bytes
+        self._position = file.offset_bytes + start
         self._end = file.offset_bytes + file.size_bytes
-        self._go_to(file.offset_bytes + start)
+        self._stored = file.open()
+        self._is_at_position = False
+        self._is_whole = False  # or comes from its beginning only
 
-    def _go_to(self, position: int) -> None:
-        if position and self._stored.seekable():
-            self._stored.seek(position)
-        else:  # a server that sends files only as a whole
-            while self._stored.tell() < position and self._stored.read(_CHUNK_BYTES):
-                pass
-        self._position = position
+    def close(self) -> None:
+        """Close the file."""
+        self._stored.close()
 
     def read(self, size: int, /) -> bytes:
         """Return up to `size` bytes.
@@ -54,7 +50,7 @@ class _Section:
         size = min(size, self._end - self._position)
         if size <= 0:
             return b""
-        data = self._stored.read(size) if self._file.is_local else self._read_remote(size)
+        data = self._read(size) if self._file.is_local else self._read_patiently(size)
         if not data:
             raise ValueError(
                 f"{self._file.url} is shorter than {self._end} bytes: it changed while it was read"
@@ -62,18 +58,39 @@ class _Section:
         self._position += len(data)
         return data
 
-    def _read_remote(self, size: int) -> bytes:
+    def _read(self, size: int) -> bytes:
+        if not self._is_at_position:
+            self._go_to_position()
+            self._is_at_position = True
+        return self._stored.read(size)
+
+    def _go_to_position(self) -> None:
+        if not self._is_whole:
+            self._stored.seek(self._position)
+            return
+        left = self._position
+        while left and (passed := self._stored.read(min(left, _CHUNK_BYTES))):
+            left -= len(passed)
+
+    def _read_patiently(self, size: int) -> bytes:
+        """Read from a remote file, opened once more where the connection broke."""
         for delay_seconds in (*_RETRY_DELAYS_SECONDS, None):
             try:
-                return self._stored.read(size)
+                return self._read(size)
             except Exception as error:  # each file system has errors of its own
-                if delay_seconds is None or not self._stored.seekable():
+                if isinstance(error, ValueError) and self._file.is_http and not self._is_whole:
+                    # fsspec's word for a server that knows no ranges
+                    self._is_whole = True
+                elif delay_seconds is None:
                     raise OSError(
                         f"{self._file.url} cannot be read at byte {self._position}: "
                         f"{error or type(error).__name__}"
                     ) from error
-            time.sleep(delay_seconds)
-            self._go_to(self._position)
+                else:
+                    time.sleep(delay_seconds)
+            self._stored.close()
+            self._stored = self._file.open(whole=self._is_whole)
+            self._is_at_position = False
         raise AssertionError("the last attempt returns or raises")
 
 
@@ -86,10 +103,14 @@ def open_stored(file: SourceFile, start: int = 0) -> Iterator[ByteStream]:
         start: First byte to read, counted from the start of the section.
 
     Yields:
-        The stream; reading raises ValueError where the file is shorter than it was.
+        The stream; reading raises ValueError where the file is shorter than it was, and OSError
+        where a server cannot be reached, also after several attempts.
     """
-    with file.open() as stored:
-        yield _Section(file, stored, start)
+    section = _Section(file, start)
+    try:
+        yield section
+    finally:
+        section.close()
 
 
 @contextmanager
