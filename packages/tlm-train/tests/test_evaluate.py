@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from bpe_tok import Tokenizer
+from tlm_data import IGNORE, Batch
 from tlm_train import evaluate
 from tlm_train.trainer import token_bytes
 
@@ -13,10 +14,13 @@ def test_scores_are_torchs_over_all_tokens() -> None:
     model = torch.nn.Sequential(torch.nn.Embedding(11, 8), torch.nn.Linear(8, 11))
     lengths = torch.randint(0, 5, (11,))
     # Batches of unequal size: the mean is over tokens, not over batches.
-    batches = [(torch.randint(11, shape), torch.randint(11, shape)) for shape in ((4, 6), (1, 3))]
+    shapes = ((4, 6), (1, 3))
+    batches = [Batch(torch.randint(11, shape), torch.randint(11, shape)) for shape in shapes]
+    batches[0].targets[3, 4:] = IGNORE
     scores = evaluate(model, batches, lengths)
-    x = torch.cat([x.flatten() for x, _ in batches])
-    y = torch.cat([y.flatten() for _, y in batches])
+    x = torch.cat([batch.inputs.flatten() for batch in batches])
+    y = torch.cat([batch.targets.flatten() for batch in batches])
+    x, y = x[y != IGNORE], y[y != IGNORE]
     loss = F.cross_entropy(model(x), y).item()
     assert scores.loss == pytest.approx(loss, rel=1e-6)
     assert scores.perplexity == pytest.approx(math.exp(loss), rel=1e-6)
@@ -32,7 +36,7 @@ def test_a_uniform_byte_model_needs_eight_bits_a_byte() -> None:
         def forward(self, ids: torch.Tensor) -> torch.Tensor:
             return torch.zeros(*ids.shape, 256)
 
-    scores = evaluate(Uniform(), [(ids[:, :-1], ids[:, 1:])], token_bytes(tokenizer))
+    scores = evaluate(Uniform(), [Batch(ids[:, :-1], ids[:, 1:])], token_bytes(tokenizer))
     assert scores.bits_per_byte == pytest.approx(8.0)
     assert scores.perplexity == pytest.approx(256.0, rel=1e-5)
 
@@ -46,9 +50,9 @@ def test_the_models_mode_is_given_back() -> None:
             return torch.zeros(*ids.shape, 4)
 
     model, ids = Model(), torch.zeros(1, 2, dtype=torch.int64)
-    evaluate(model, [(ids, ids)], torch.ones(4, dtype=torch.int64))
+    evaluate(model, [Batch(ids, ids)], torch.ones(4, dtype=torch.int64))
     assert modes == [False] and model.training
-    evaluate(model.eval(), [(ids, ids)], torch.ones(4, dtype=torch.int64))
+    evaluate(model.eval(), [Batch(ids, ids)], torch.ones(4, dtype=torch.int64))
     assert not model.training
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from bpe_tok import Tokenizer
-from tlm_data import END_OF_TEXT, Corpus, RandomBatches, write_documents
+from tlm_data import END_OF_TEXT, Corpus, Loader, RandomWindows, write_documents
 from tlm_layers import ModelConfig, TransformerLM
 from tlm_train.config import LogConfig, OptimConfig, RunConfig, TrainConfig
 from tlm_train.metrics import Row
@@ -58,11 +58,11 @@ def test_the_weights_are_those_of_a_loop_of_torchs_own_parts(
         return 0.1 + 0.45 * (1 + math.cos(math.pi * (step + 1 - 4) / (12 - 4)))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-    batches = RandomBatches(corpus.train, 3, 16, seed=0)
+    loader = Loader(RandomWindows(corpus.train, 16, seed=0), batch_size=3)
     losses, norms, rates = [], [], []
     for step in range(12):
-        x, y = batches.batch(step)
-        loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten())
+        batch = loader.batch(step)
+        loss = F.cross_entropy(model(batch.inputs).flatten(0, 1), batch.targets.flatten())
         optimizer.zero_grad()
         loss.backward()
         norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5).item())

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+from tlm_data import IGNORE, Batch
 from tlm_layers import cross_entropy
 
 
@@ -27,27 +28,29 @@ class Evaluation:
 @torch.inference_mode()
 def evaluate(
     model: torch.nn.Module,
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    batches: Iterable[Batch],
     token_bytes: torch.Tensor,
 ) -> Evaluation:
     """Score a model on batches of text.
 
     Args:
         model: Maps token ids (batch, seq) to logits (batch, seq, vocab_size).
-        batches: Inputs and targets, int64, (batch, seq).
+        batches: Windows of text; targets of `IGNORE` are not scored.
         token_bytes: Length of each token in bytes, (vocab_size,); 0 for special tokens.
     """
     was_training = model.training
     model.eval()
     nats, num_tokens, num_bytes = 0.0, 0, 0
-    for x, y in batches:
-        nats += cross_entropy(model(x), y).item() * y.numel()
-        num_tokens += y.numel()
-        num_bytes += int(token_bytes[y].sum())
+    for batch in batches:
+        scored = batch.targets[batch.targets != IGNORE]
+        loss = cross_entropy(model(batch.inputs), batch.targets, ignore_index=IGNORE)
+        nats += loss.item() * scored.numel()
+        num_tokens += scored.numel()
+        num_bytes += int(token_bytes[scored].sum())
     model.train(was_training)
-    loss = nats / num_tokens
+    mean = nats / num_tokens
     return Evaluation(
-        loss=loss,
-        perplexity=math.exp(min(loss, 700.0)),
+        loss=mean,
+        perplexity=math.exp(min(mean, 700.0)),
         bits_per_byte=nats / math.log(2) / max(num_bytes, 1),
     )

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 from bpe_tok import Tokenizer
-from tlm_data import END_OF_TEXT, Corpus, RandomBatches, sequential_batches
+from tlm_data import END_OF_TEXT, Corpus, Loader, RandomWindows, SequentialWindows
 from tlm_layers import TransformerLM
 from tlm_optim import AdamW, clip_grad_norm, cosine_schedule, param_groups
 
@@ -60,13 +60,8 @@ class Trainer:
             betas=config.optim.betas,
             eps=config.optim.eps,
         )
-        self.batches = RandomBatches(
-            corpus.train,
-            config.train.batch_size,
-            config.model.context_length,
-            seed=config.train.seed,
-            device=self.device,
-        )
+        windows = RandomWindows(corpus.train, config.model.context_length, seed=config.train.seed)
+        self.loader = Loader(windows, config.train.batch_size, device=self.device)
         self.step = 0
         self.elapsed_seconds = 0.0
 
@@ -109,8 +104,8 @@ class Trainer:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        x, y = self.batches.batch(self.step)
-        loss = self.model.loss(x, y)
+        batch = self.loader.batch(self.step)
+        loss = self.model.loss(batch.inputs, batch.targets)
         loss.backward()  # type: ignore[no-untyped-call]
         grad_norm = clip_grad_norm(self.model.parameters(), optim.max_grad_norm)
         train_loss, norm = loss.item(), grad_norm.item()
@@ -127,7 +122,7 @@ class Trainer:
             "lr": lr,
             "grad_norm": norm,
             "step_seconds": step_seconds,
-            "tokens_per_second": y.numel() / step_seconds,
+            "tokens_per_second": batch.targets.numel() / step_seconds,
             "memory_bytes": memory_bytes(self.device),
         }
 
@@ -156,13 +151,12 @@ class Trainer:
 
     def evaluate(self) -> Row:
         """Score the model on validation text and let it write a sample."""
-        batches = sequential_batches(
+        windows = SequentialWindows(
             self.corpus.val,
-            self.config.train.batch_size,
             self.config.model.context_length,
             max_windows=self.config.train.eval_windows,
-            device=self.device,
         )
+        batches = Loader(windows, self.config.train.batch_size, device=self.device)
         scores = evaluate(self.model, batches, token_bytes(self.corpus.tokenizer).to(self.device))
         return {
             "val_loss": scores.loss,

@@ -1,0 +1,171 @@
+"""Rows of several sources, mixed in exact proportions."""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tlm_data.samples import Batch, Samples, require_range
+
+_MOST_SHARES = 10_000
+
+
+class Mixture(Samples):
+    """Rows of several endless sources, as many of each as its weight says; without end.
+
+    Among the first n rows, for every n, there is less than one row more or less of a source than
+    its share of n. The order repeats after as many rows as the shares have parts. Shares are
+    whole parts of at most 10,000: weights such as 0.7, 0.2, 0.1 or 3, 1 are kept exactly, others
+    are rounded.
+
+    Args:
+        sources: `(samples, weight)` of each source; weights are positive, with any sum.
+
+    Attributes:
+        shares: The share of each source; together 1.
+
+    Raises:
+        ValueError: There is no source, a weight is not positive and finite or too small beside
+            the others, a source has an end, or context lengths differ.
+    """
+
+    def __init__(self, sources: Sequence[tuple[Samples, float]]) -> None:
+        self.sources = [samples for samples, _ in sources]
+        self.context_length = _common_context_length(self.sources)
+        parts = _whole_parts([weight for _, weight in sources])
+        self.shares = [Fraction(part, sum(parts)) for part in parts]
+        self._order = schedule(parts)
+        self._period = len(self._order)
+        # How many rows of each source come before each place, (sources, period + 1).
+        self._before = np.zeros((len(parts), self._period + 1), np.int64)
+        for number, before in enumerate(self._before):
+            np.cumsum(self._order == number, out=before[1:])
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the rows depend on."""
+        return {
+            "samples": "mixture",
+            "shares": [str(share) for share in self.shares],
+            "sources": [samples.settings() for samples in self.sources],
+        }
+
+    def rows(self, numbers: range) -> Batch:
+        """Return rows by their numbers."""
+        require_range(self, numbers)
+        order = self._order[np.arange(numbers.start, numbers.stop) % self._period]
+        taken = []
+        for number, samples in enumerate(self.sources):
+            own = range(self._count(number, numbers.start), self._count(number, numbers.stop))
+            if own:
+                places = torch.from_numpy(np.flatnonzero(order == number))
+                taken.append((places, samples.rows(own)))
+        if len(taken) == 1:
+            return taken[0][1]
+        return _interleave(taken, len(numbers))
+
+    def cursor(self, number: int) -> list[Any]:
+        """Return the cursors of the sources."""
+        return [s.cursor(self._count(i, number)) for i, s in enumerate(self.sources)]
+
+    def seek(self, cursor: list[Any]) -> None:
+        """Give the sources their cursors."""
+        for samples, own in zip(self.sources, cursor, strict=True):
+            samples.seek(own)
+
+    def _count(self, source: int, number: int) -> int:
+        """Return how many of the first `number` rows are of a source."""
+        periods, place = divmod(number, self._period)
+        before = self._before[source]
+        return periods * int(before[-1]) + int(before[place])
+
+
+def schedule(parts: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Return which source each row of a period comes from, each source as evenly as can be.
+
+    Among those that are not ahead of their share, the one comes next that would fall behind it
+    first (Tijdeman 1980, "The chairman assignment problem",
+    https://doi.org/10.1016/0012-365X(80)90269-1). So counts stay within one of the shares.
+
+    Args:
+        parts: How many rows of a period each source has.
+
+    Returns:
+        int64, (sum(parts),).
+
+    Example:
+        >>> schedule([2, 1]).tolist()
+        [0, 0, 1]
+    """
+    period = sum(parts)
+    counts = [0] * len(parts)
+    order = np.empty(period, np.int64)
+    for place in range(period):
+        best, best_deadline = -1, period + 1
+        for source, part in enumerate(parts):
+            # Its next row may come once count < share of the rows up to here, and must come
+            # before the share of rows reaches count + 1.
+            if counts[source] * period < part * (place + 1):
+                deadline = -(-(counts[source] + 1) * period // part)
+                if deadline < best_deadline:
+                    best, best_deadline = source, deadline
+        counts[best] += 1
+        order[place] = best
+    return order
+
+
+def _whole_parts(weights: Sequence[float]) -> list[int]:
+    for weight in weights:
+        if not (math.isfinite(weight) and weight > 0):
+            raise ValueError(f"weight={weight} must be positive and finite")
+    # A decimal number is meant as it is written: 0.1 is a tenth.
+    exact = [Fraction(str(weight)) for weight in weights]
+    shares = [weight / sum(exact) for weight in exact]
+    period = math.lcm(*(share.denominator for share in shares))
+    if period <= _MOST_SHARES:
+        return [int(share * period) for share in shares]
+    # The largest remainders are rounded up, so that parts sum to the period.
+    parts = [int(share * _MOST_SHARES) for share in shares]
+    by_remainder = sorted(range(len(parts)), key=lambda i: parts[i] - shares[i] * _MOST_SHARES)
+    for index in by_remainder[: _MOST_SHARES - sum(parts)]:
+        parts[index] += 1
+    if 0 in parts:
+        raise ValueError(
+            f"weight={weights[parts.index(0)]} is less than one in {_MOST_SHARES} of all weights, "
+            f"{list(weights)}: raise it, or leave this source out"
+        )
+    return parts
+
+
+def _common_context_length(sources: Sequence[Samples]) -> int:
+    if not sources:
+        raise ValueError("a mixture needs at least one source")
+    for samples in sources:
+        if samples.num_samples is not None:
+            raise ValueError(
+                f"{type(samples).__name__} ends after {samples.num_samples} rows: mix sources "
+                "without end, such as EpochWindows"
+            )
+    lengths = {samples.context_length for samples in sources}
+    if len(lengths) > 1:
+        raise ValueError(f"context_length must be one for all sources, but is {sorted(lengths)}")
+    return lengths.pop()
+
+
+def _interleave(taken: list[tuple[torch.Tensor, Batch]], num_rows: int) -> Batch:
+    context_length = taken[0][1].inputs.shape[1]
+    inputs = torch.empty(num_rows, context_length, dtype=torch.int64)
+    targets = torch.empty_like(inputs)
+    for places, batch in taken:
+        inputs[places], targets[places] = batch.inputs, batch.targets
+    if all(batch.document_ids is None for _, batch in taken):
+        return Batch(inputs, targets)
+    # A window is a row of one document.
+    document_ids = torch.zeros(num_rows, context_length, dtype=torch.int32)
+    for places, batch in taken:
+        if batch.document_ids is not None:
+            document_ids[places] = batch.document_ids
+    return Batch(inputs, targets, document_ids)

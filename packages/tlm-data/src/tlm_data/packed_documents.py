@@ -1,0 +1,196 @@
+"""Documents packed into rows, each document once an epoch and none cut that fits."""
+
+from bisect import bisect_right
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tlm_data.gather import fingerprint
+from tlm_data.hashing import hash64, stream_key
+from tlm_data.packed_rows import PackedRows
+from tlm_data.permutation import permute
+from tlm_data.samples import Batch, Samples, concatenate, require_range
+from tlm_data.token_store import TokenStore
+from tlm_data.windows import require_seed
+
+Int64s = npt.NDArray[np.int64]
+
+
+class PackedDocuments(Samples):
+    """Rows packed with whole documents, for models that see no further than their document.
+
+    A document of n tokens gives n - 1 inputs and n - 1 targets. One that is longer than a row is
+    cut into full rows and a rest, which is packed as other documents are. Blocks of the store
+    come in a computed random order, another one each epoch; the documents that start in some
+    blocks, a group of them, are packed together by best fit, and the rows of a group are
+    shuffled. What does not fill a row is padding: inputs 0, targets `IGNORE`, document -1. Rows
+    go on without end.
+
+    The number of rows in a group is known when it is packed. So rows that are asked for in turn
+    are found at once, and a far one after the groups before it are packed, or by a cursor.
+
+    Args:
+        store: The tokens and where documents start.
+        context_length: Inputs in a row.
+        seed: Fixes the order and the packing; not negative.
+        block_tokens: Tokens that are read in one piece.
+        group_tokens: About how many tokens are packed together; memory grows with them alone.
+
+    Raises:
+        ValueError: The store has fewer than two tokens, or a size is not positive.
+    """
+
+    def __init__(
+        self,
+        store: TokenStore,
+        context_length: int,
+        *,
+        seed: int,
+        block_tokens: int = 1 << 17,
+        group_tokens: int = 1 << 23,
+    ) -> None:
+        for name, value in (
+            ("context_length", context_length),
+            ("block_tokens", block_tokens),
+            ("group_tokens", group_tokens),
+        ):
+            if value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        if len(store) < 2:
+            raise ValueError(f"the corpus has {len(store)} tokens, at least 2 are needed: add text")
+        self.store = store
+        self.context_length = context_length
+        self.seed = seed
+        self.block_tokens = block_tokens
+        self.group_tokens = group_tokens
+        self._order_key = stream_key(require_seed(seed), 0)
+        self._rows_key = stream_key(seed, 1)
+        self._num_blocks = -(-len(store) // block_tokens)
+        # Groups of an epoch are of one size as nearly as can be, so that all are packed well.
+        self._epoch_groups = max(1, round(len(store) / group_tokens))
+        self._epoch_groups = min(self._epoch_groups, self._num_blocks)
+        self._buffer: npt.NDArray[Any] | None = None
+        self.seek([0, 0])
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the rows depend on."""
+        return {
+            "samples": "packed documents",
+            "tokens": fingerprint(self.store),
+            "context_length": self.context_length,
+            "seed": self.seed,
+            "block_tokens": self.block_tokens,
+            "group_tokens": self.group_tokens,
+        }
+
+    def cursor(self, number: int) -> list[int]:
+        """Return the group that holds row `number`, and the number of its first row."""
+        index = self._find(number)
+        return [self._first_group + index, self._first_rows[index]]
+
+    def seek(self, cursor: list[int]) -> None:
+        """Go on from a group whose first row is known."""
+        self._first_group, first_row = cursor
+        # The number of the first row of each group from there on, as far as they were packed.
+        self._first_rows = [first_row]
+        self._loaded: _Group | None = None
+
+    def rows(self, numbers: range) -> Batch:
+        """Return rows by their numbers."""
+        require_range(self, numbers)
+        parts = []
+        start = numbers.start
+        while start < numbers.stop:
+            index = self._find(start)
+            group, first_row = self._load(self._first_group + index), self._first_rows[index]
+            stop = min(numbers.stop, first_row + group.rows.num_rows)
+            parts.append(group.rows.take(start - first_row, stop - first_row))
+            start = stop
+        return concatenate(parts)
+
+    def _find(self, number: int) -> int:
+        """Return the place in `_first_rows` of the group that holds a row."""
+        first_rows = self._first_rows
+        if number < first_rows[0]:
+            self.seek([0, 0])
+            first_rows = self._first_rows
+        while first_rows[-1] <= number:
+            group = self._load(self._first_group + len(first_rows) - 1)
+            first_rows.append(first_rows[-1] + group.rows.num_rows)
+            if first_rows[-self._epoch_groups - 1 : -self._epoch_groups] == first_rows[-1:]:
+                raise ValueError(
+                    "no document of the corpus has two tokens: there is nothing to learn"
+                )
+        return bisect_right(first_rows, number) - 1
+
+    def _load(self, number: int) -> "_Group":
+        if self._loaded is None or self._loaded.number != number:
+            self._loaded = self._make_group(number)
+        return self._loaded
+
+    def _make_group(self, number: int) -> "_Group":
+        epoch, place = divmod(number, self._epoch_groups)
+        first, stop = (self._num_blocks * p // self._epoch_groups for p in (place, place + 1))
+        key = hash64(self._order_key, np.array([epoch]))
+        blocks = permute(np.arange(first, stop), self._num_blocks, key)
+        begins = blocks * self.block_tokens
+        block_ends = np.minimum(begins + self.block_tokens, len(self.store))
+        spans = [
+            self.store.document_spans(*span)
+            for span in zip(begins.tolist(), block_ends.tolist(), strict=True)
+        ]
+        of_block = np.repeat(np.arange(len(blocks)), [len(starts) for starts, _ in spans])
+        documents, starts, lengths = cut_documents(
+            np.concatenate([starts for starts, _ in spans]),
+            np.concatenate([ends for _, ends in spans]),
+            begins[of_block],
+            block_ends[of_block],
+            self.context_length,
+        )
+        # A piece may reach out of its block by a row and the last target.
+        read_ends = np.minimum(block_ends + self.context_length, len(self.store))
+        read_before = np.cumsum(read_ends - begins) - (read_ends - begins)
+        starts += (read_before - begins)[of_block][documents]
+        tokens = self._read(begins.tolist(), read_ends.tolist())
+        rows_key = hash64(self._rows_key, np.array([number]))
+        return _Group(number, PackedRows(tokens, starts, lengths, self.context_length, rows_key))
+
+    def _read(self, begins: list[int], ends: list[int]) -> npt.NDArray[Any]:
+        parts = [self.store[begin:end] for begin, end in zip(begins, ends, strict=True)]
+        size = sum(map(len, parts))
+        if self._buffer is None or len(self._buffer) < size:
+            self._buffer = np.empty(size, parts[0].dtype)
+        # The memory of the last group is used again: new memory costs more than the copy.
+        return np.concatenate(parts, out=self._buffer[:size])
+
+
+def cut_documents(
+    starts: Int64s, ends: Int64s, begins: Int64s, stops: Int64s, context_length: int
+) -> tuple[Int64s, Int64s, Int64s]:
+    """Cut documents into pieces of at most a row, and keep those that start in a block.
+
+    Args:
+        starts: Where documents start, int64 (documents,).
+        ends: Where they end.
+        begins: Where the block begins, for each document.
+        stops: Where it ends.
+        context_length: Inputs in a row.
+
+    Returns:
+        For each piece the index of its document, its start and its number of inputs, int64; one
+        more token follows, the target of the last.
+    """
+    pieces_before = np.maximum(-((starts - begins) // context_length), 0)
+    firsts = starts + pieces_before * context_length
+    # The last token of a document is a target and no input.
+    counts = np.maximum(-((firsts - np.minimum(stops, ends - 1)) // context_length), 0)
+    documents = np.repeat(np.arange(len(starts)), counts)
+    number = np.arange(len(documents)) - (np.cumsum(counts) - counts)[documents]
+    piece_starts = firsts[documents] + number * context_length
+    return documents, piece_starts, np.minimum(context_length, ends[documents] - 1 - piece_starts)
+
+
+class _Group(NamedTuple):
+    number: int
+    rows: PackedRows

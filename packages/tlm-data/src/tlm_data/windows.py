@@ -1,0 +1,245 @@
+"""Windows of tokens: at random, each once an epoch, or one after the other."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tlm_data.gather import Tokens, WindowReader, fingerprint, inputs_and_targets, require_length
+from tlm_data.hashing import hash64, stream_key
+from tlm_data.permutation import permute
+from tlm_data.samples import IGNORE, Batch, Samples, require_range
+
+Int64s = npt.NDArray[np.int64]
+
+_AHEAD = 4096
+
+
+def get_batch(
+    tokens: Tokens,
+    batch_size: int,
+    context_length: int,
+    device: str | torch.device = "cpu",
+    rng: np.random.Generator | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cut random windows from a sequence of tokens, as the CS336 course defines it.
+
+    Starts are uniform over 0..n-context_length-1, drawn with replacement, so that every window
+    has a target for its last token.
+
+    Args:
+        tokens: Token ids, (n,), any integer dtype; only the windows are read.
+        batch_size: Number of windows.
+        context_length: Tokens in a window.
+        device: Where the batch goes.
+        rng: Source of randomness; numpy's global one when None.
+
+    Returns:
+        `(x, y)`, int64, each (batch_size, context_length), with `y` one token later.
+
+    Raises:
+        ValueError: `tokens` is shorter than context_length + 1.
+    """
+    starts_end = require_length(tokens, context_length) - context_length
+    if rng is None:
+        starts = np.random.randint(0, starts_end, size=batch_size)
+    else:
+        starts = rng.integers(0, starts_end, size=batch_size)
+    batch = Batch(*inputs_and_targets(WindowReader(tokens, context_length + 1)(starts)))
+    batch = batch.to(device)
+    return batch.inputs, batch.targets
+
+
+class RandomWindows(Samples):
+    """Windows that start anywhere, drawn with replacement; without end.
+
+    Args:
+        tokens: Token ids, (n,).
+        context_length: Tokens in a window.
+        seed: Fixes all windows; not negative.
+
+    Raises:
+        ValueError: `tokens` is shorter than context_length + 1.
+    """
+
+    def __init__(self, tokens: Tokens, context_length: int, *, seed: int) -> None:
+        self.tokens = tokens
+        self.context_length = context_length
+        self.seed = seed
+        self._num_starts = np.uint64(require_length(tokens, context_length) - context_length)
+        self._key = stream_key(require_seed(seed))
+        self._read = WindowReader(tokens, context_length + 1)
+        self._starts = _Ahead(self._compute_starts)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the windows depend on."""
+        return {
+            "samples": "random windows",
+            "tokens": fingerprint(self.tokens),
+            "context_length": self.context_length,
+            "seed": self.seed,
+        }
+
+    def rows(self, numbers: range) -> Batch:
+        """Return windows by their numbers."""
+        return Batch(*inputs_and_targets(self._read(self._starts(numbers))))
+
+    def _compute_starts(self, numbers: Int64s) -> Int64s:
+        # The remainder favours some starts by n / 2**64 at most, which no run is long enough for.
+        starts: Int64s = (hash64(self._key, numbers) % self._num_starts).astype(np.int64)
+        return starts
+
+
+class EpochWindows(Samples):
+    """Windows side by side, each once an epoch, in another random order each epoch; without end.
+
+    The order is computed, so that neither time to the first row nor memory grows with the text.
+    Where windows do not fill the text, they start a little later by chance each epoch, so that
+    the tail has its turn.
+
+    Args:
+        tokens: Token ids, (n,).
+        context_length: Tokens in a window.
+        seed: Fixes the orders; not negative.
+
+    Attributes:
+        epoch_samples: Windows in an epoch, (n - 1) // context_length.
+
+    Raises:
+        ValueError: `tokens` is shorter than context_length + 1.
+    """
+
+    def __init__(self, tokens: Tokens, context_length: int, *, seed: int) -> None:
+        num_targets = require_length(tokens, context_length) - 1
+        self.tokens = tokens
+        self.context_length = context_length
+        self.seed = seed
+        self.epoch_samples, self._remainder = divmod(num_targets, context_length)
+        self._order_key, self._shift_key = stream_key(require_seed(seed), 0), stream_key(seed, 1)
+        self._read = WindowReader(tokens, context_length + 1)
+        self._starts = _Ahead(self._compute_starts)
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the windows depend on."""
+        return {
+            "samples": "epochs of windows",
+            "tokens": fingerprint(self.tokens),
+            "context_length": self.context_length,
+            "seed": self.seed,
+        }
+
+    def rows(self, numbers: range) -> Batch:
+        """Return windows by their numbers; epoch e has those from e * epoch_samples on."""
+        return Batch(*inputs_and_targets(self._read(self._starts(numbers))))
+
+    def _compute_starts(self, numbers: Int64s) -> Int64s:
+        epochs, places = np.divmod(numbers, self.epoch_samples)
+        if epochs[0] == epochs[-1]:
+            epochs = epochs[:1]
+        windows = permute(places, self.epoch_samples, hash64(self._order_key, epochs))
+        shifts = hash64(self._shift_key, epochs) % np.uint64(self._remainder + 1)
+        starts: Int64s = windows * self.context_length + shifts.astype(np.int64)
+        return starts
+
+
+class SequentialWindows(Samples):
+    """Windows that do not overlap, in order and with an end, for evaluation.
+
+    Every token but the first is a target exactly once, the tail included, whose row is padded
+    with targets of `IGNORE`. So a text that is shorter than a context is scored too.
+
+    Args:
+        tokens: Token ids, (n,).
+        context_length: Tokens in a window.
+        max_windows: Take only so many full windows, spread evenly over the sequence.
+
+    Raises:
+        ValueError: There are fewer than two tokens, or a size is not positive.
+    """
+
+    num_samples: int
+
+    def __init__(
+        self, tokens: Tokens, context_length: int, *, max_windows: int | None = None
+    ) -> None:
+        if len(tokens) < 2:
+            raise ValueError(
+                f"{len(tokens)} tokens are too few to evaluate on: at least 2 are needed"
+            )
+        for name, value in (("context_length", context_length), ("max_windows", max_windows)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        self.tokens = tokens
+        self.context_length = context_length
+        self._num_full, self._tail = divmod(len(tokens) - 1, context_length)
+        if max_windows is not None and max_windows < self._num_full:
+            self._tail = 0
+            self.num_samples = max_windows
+        else:
+            self.num_samples = self._num_full + (self._tail > 0)
+        self._read = WindowReader(tokens, context_length + 1) if self._num_full else None
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the windows depend on."""
+        return {
+            "samples": "windows in order",
+            "tokens": fingerprint(self.tokens),
+            "context_length": self.context_length,
+            "num_samples": self.num_samples,
+        }
+
+    def rows(self, numbers: range) -> Batch:
+        """Return windows by their numbers."""
+        require_range(self, numbers)
+        has_tail = self._tail > 0 and numbers.stop == self.num_samples and len(numbers) > 0
+        windows = np.arange(numbers.start, numbers.stop - has_tail, dtype=np.int64)
+        if not self._tail:
+            windows = windows * self._num_full // self.num_samples
+        parts = []
+        if self._read is not None:
+            parts.append(inputs_and_targets(self._read(windows * self.context_length)))
+        if has_tail:
+            parts.append(self._tail_row())
+        if not parts:  # no numbers, of a text shorter than a context
+            return Batch(*torch.empty(2, 0, self.context_length, dtype=torch.int64).unbind())
+        return Batch(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+    def _tail_row(self) -> tuple[torch.Tensor, torch.Tensor]:
+        inputs = torch.zeros(1, self.context_length, dtype=torch.int64)
+        targets = torch.full_like(inputs, IGNORE)
+        tail = np.asarray(self.tokens[len(self.tokens) - 1 - self._tail : len(self.tokens)])
+        x, y = inputs_and_targets(tail[None])
+        inputs[:, : self._tail], targets[:, : self._tail] = x, y
+        return inputs, targets
+
+
+class _Ahead:
+    """A function of sample numbers, computed for many at once where they are asked for in turn."""
+
+    def __init__(self, function: Callable[[Int64s], Int64s]) -> None:
+        self._function = function
+        self._block = -_AHEAD, np.empty(0, np.int64)
+
+    def __call__(self, numbers: range) -> Int64s:
+        start, values = self._block  # one read: another thread may put a new one
+        if not 0 <= numbers.start - start <= len(values) - len(numbers):
+            if numbers.start < 0 or numbers.step != 1:
+                raise ValueError(f"numbers={numbers} must be consecutive, from 0 on")
+            if not numbers:
+                return np.empty(0, np.int64)
+            in_turn = 0 <= numbers.start - start - len(values) < len(values)
+            count = max(len(numbers), _AHEAD if in_turn else 0)
+            start = numbers.start
+            values = self._function(np.arange(start, start + count, dtype=np.int64))
+            self._block = start, values
+        first = numbers.start - start
+        return values[first : first + len(numbers)]
+
+
+def require_seed(seed: int) -> int:
+    """Return a seed, which must not be negative."""
+    if seed < 0:
+        raise ValueError(f"seed={seed} must not be negative")
+    return seed
