@@ -57,6 +57,7 @@ def test_records_are_the_same_wherever_ranges_are_cut(draw: st.DataObject) -> No
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "CHUNK_BYTES", draw.draw(st.integers(1, 20)))
         patch.setattr(records, "_OVERREAD_BYTES", draw.draw(st.integers(1, 20)))
+        patch.setattr(records, "_RARE_BYTES", draw.draw(st.sampled_from([1, 10, 1000])))
         found = []
         for start, end in pairwise(ends):
             found += read_range(data, Separator(mark), start, end, long_bytes)
