@@ -4,8 +4,9 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tlm_data import records
-from tlm_data.records import NO_END, Block, RecordReader, Separator
+from tlm_data import records, separator
+from tlm_data.records import NO_END, Block, RecordReader
+from tlm_data.separator import Separator
 
 MARKS = [b"\n", b"\n\n", b"aa", b"aba", b"abab", b"aabaa", b"abcabc", b"<|e|>", "é".encode()]
 
@@ -26,13 +27,11 @@ def uncovered_runs(data: bytes, mark: bytes) -> list[bytes]:
     return [bytes(run) for run in runs if run]
 
 
-def read_range(
-    data: bytes, separator: Separator, start: int, end: int, long_bytes: int
-) -> list[bytes]:
+def read_range(data: bytes, mark: Separator, start: int, end: int, long_bytes: int) -> list[bytes]:
     stream = io.BytesIO(data)
-    stream.seek(max(0, start - len(separator)))
+    stream.seek(max(0, start - len(mark)))
     found = []
-    for item in RecordReader(stream, separator, start, end, long_bytes):
+    for item in RecordReader(stream, mark, start, end, long_bytes):
         if isinstance(item, Block):
             for index, record in enumerate(item.records):
                 offset = item.offset_of(index)
@@ -57,7 +56,8 @@ def test_records_are_the_same_wherever_ranges_are_cut(draw: st.DataObject) -> No
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "CHUNK_BYTES", draw.draw(st.integers(1, 20)))
         patch.setattr(records, "_OVERREAD_BYTES", draw.draw(st.integers(1, 20)))
-        patch.setattr(records, "_RARE_BYTES", draw.draw(st.sampled_from([1, 10, 1000])))
+        patch.setattr(separator, "_RARE_BYTES", draw.draw(st.sampled_from([1, 10, 1000])))
+        patch.setattr(separator, "_MIN_BYTES", 30)
         found = []
         for start, end in pairwise(ends):
             found += read_range(data, Separator(mark), start, end, long_bytes)

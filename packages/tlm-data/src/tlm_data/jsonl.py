@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from tlm_data.plain_text import not_utf8
 from tlm_data.read_options import ReadOptions, Report
-from tlm_data.records import CHUNK_BYTES, NO_END, Block, LongRecord, RecordReader, Separator
+from tlm_data.records import CHUNK_BYTES, NO_END, Block, LongRecord, RecordReader
+from tlm_data.separator import Separator
 from tlm_data.slices import FileRange
 from tlm_data.sources import SourceFile
 from tlm_data.streams import open_stream

@@ -1,106 +1,18 @@
 """A stream of bytes divided at a separator, the same way wherever its reading starts."""
 
-import sys
 from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
+from tlm_data.separator import Separator
 from tlm_data.streams import ByteStream
 
 CHUNK_BYTES = 1 << 19
 _MAX_CHUNK_BYTES = 4 << 20
 _OVERREAD_BYTES = 1 << 16
-# A byte is rare that is found less often than once in so many.
-_RARE_BYTES = 512
 
 NO_END = 1 << 62
 """The end of a range that ends with its stream."""
-
-
-class Separator:
-    """A mark between records.
-
-    A record is a run of bytes that no occurrence of the mark covers, as long as it can be. So
-    marks that touch or overlap (three line ends hold the mark of two line ends twice) are one
-    boundary, and whether a record starts at a byte can be told from the bytes around it.
-
-    Args:
-        mark: The bytes; empty for one that never occurs.
-    """
-
-    def __init__(self, mark: bytes) -> None:
-        self.mark = mark
-        self._first_is_rare = len(mark) > 1
-
-    def __len__(self) -> int:
-        return len(self.mark)
-
-    def split(self, data: bytes) -> list[bytes]:
-        """Return what lies before, between and after the marks in `data`.
-
-        The first and the last may be empty, the others are not.
-        """
-        return [data[start:end] for start, end in self.spans(data)]
-
-    def spans(self, data: bytes) -> list[tuple[int, int]]:
-        """Return the start and the end of each of the parts that `split` gives."""
-        found = self._occurrences(data)
-        if not len(found):
-            return [(0, len(data))]
-        is_gap = found[1:] - found[:-1] > len(self.mark)
-        starts = found[:-1][is_gap] + len(self.mark)
-        ends = found[1:][is_gap]
-        first, last = int(found[0]), int(found[-1]) + len(self.mark)
-        return [(0, first), *zip(starts.tolist(), ends.tolist(), strict=True), (last, len(data))]
-
-    def _occurrences(self, data: bytes) -> npt.NDArray[np.intp]:
-        """Return where the mark occurs, overlapping ones too, in order."""
-        mark = self.mark
-        if not mark or len(data) < len(mark):
-            return np.empty(0, np.intp)
-        found = self._first_bytes(data) if self._first_is_rare else None
-        if found is None:
-            self._first_is_rare = False
-            found = self._first_pairs(data)
-        each = np.frombuffer(data, np.uint8)
-        found = found[found <= len(data) - len(mark)]
-        for index, byte in enumerate(mark):
-            found = found[each[found + index] == byte]
-        return found
-
-    def _first_bytes(self, data: bytes) -> npt.NDArray[np.intp] | None:
-        """Return where the first byte of the mark is; None if it is in too many places.
-
-        Where it is rare, as `<` is in prose, this takes a third of the time of `bytes.split`.
-        """
-        first = self.mark[:1]
-        found = []
-        at = data.find(first)
-        while at >= 0:
-            found.append(at)
-            if len(found) * _RARE_BYTES > len(data) + CHUNK_BYTES:
-                return None
-            at = data.find(first, at + 1)
-        return np.array(found, np.intp)
-
-    def _first_pairs(self, data: bytes) -> npt.NDArray[np.intp]:
-        """Return where the first two bytes of the mark are, or its one byte."""
-        first = self.mark[:2]
-        if len(first) == 1:
-            return np.flatnonzero(np.frombuffer(data, np.uint8) == first[0])
-        number = int.from_bytes(first, sys.byteorder)
-        even, odd = (np.flatnonzero(_pairs(data, start) == number) * 2 for start in (0, 1))
-        found = np.concatenate([even, odd + 1])
-        found.sort()
-        return found
-
-
-def _pairs(data: bytes, start: int) -> npt.NDArray[np.uint16]:
-    """Return the pairs of bytes at `start`, two bytes later, and so on."""
-    return np.frombuffer(data, np.uint16, (len(data) - start) // 2, start)
 
 
 @dataclass(frozen=True)
