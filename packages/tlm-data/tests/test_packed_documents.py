@@ -220,23 +220,30 @@ def test_a_document_belongs_to_the_block_of_its_pieces_starts() -> None:
 
 
 LARGE = """
-import resource, sys, time
+import sys, time
 from tlm_data import EpochWindows, Loader, PackedDocuments, RandomWindows, TokenStore
+
+def own_memory():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
+
 store = TokenStore.open(sys.argv[1])
 make = {"random": RandomWindows, "epochs": EpochWindows, "packed": PackedDocuments}[sys.argv[2]]
 next(Loader(make(TokenStore.open(sys.argv[3]), 256, seed=0), 32))  # imports and first calls
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = own_memory()
 started = time.perf_counter()
 loader = Loader(make(store, 1024, seed=0), 32)
 next(loader)
 print(time.perf_counter() - started)
 for _ in range(100):
     next(loader)
-loader.load_state_dict(loader.state_dict() | {"cursor": loader.samples.cursor(loader.next_sample)})
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+loader.load_state_dict(loader.state_dict())
+next(loader)
+print(own_memory() - before)
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
 @pytest.mark.parametrize("name", ["random", "epochs", "packed"])
 def test_a_hundred_billion_tokens_take_no_more_time_and_memory(tmp_path: Path, name: str) -> None:
     small = make_store(tmp_path / "small", [500] * 100)
@@ -265,4 +272,4 @@ def test_a_hundred_billion_tokens_take_no_more_time_and_memory(tmp_path: Path, n
     seconds, mebibytes = map(float, run.stdout.split())
     # The benchmark has the figures; here stands what no growth with the store could meet.
     assert seconds < 5
-    assert mebibytes < 200
+    assert mebibytes < 100

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
+from tlm_data.read_ahead import expect_random_reads
 from tlm_data.token_store import TokenStore
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -23,9 +24,10 @@ class WindowReader:
     Args:
         tokens: Token ids, (n,).
         width: Tokens in a window, at most n.
+        at_random: Whether windows come from anywhere for long.
     """
 
-    def __init__(self, tokens: Tokens, width: int) -> None:
+    def __init__(self, tokens: Tokens, width: int, *, at_random: bool = False) -> None:
         self._width = width
         if isinstance(tokens, TokenStore):
             self._shards = [np.asarray(shard) for shard in tokens.shards]
@@ -33,6 +35,8 @@ class WindowReader:
         else:
             self._shards = [np.asarray(tokens)]
             self._starts = np.array([0, len(tokens)])
+        if at_random:
+            expect_random_reads(self._shards)
         # All windows of one array as a matrix, from which numpy takes many rows in one call.
         whole = len(self._shards) == 1
         self._windows = sliding_window_view(self._shards[0], width) if whole else None

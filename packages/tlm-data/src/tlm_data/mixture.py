@@ -36,6 +36,7 @@ class Mixture(Samples):
     def __init__(self, sources: Sequence[tuple[Samples, float]]) -> None:
         self.sources = [samples for samples, _ in sources]
         self.context_length = _common_context_length(self.sources)
+        self.has_documents = any(samples.has_documents for samples in self.sources)
         parts = _whole_parts([weight for _, weight in sources])
         self.shares = [Fraction(part, sum(parts)) for part in parts]
         self._order = schedule(parts)
@@ -57,15 +58,19 @@ class Mixture(Samples):
         """Return rows by their numbers."""
         require_range(self, numbers)
         order = self._order[np.arange(numbers.start, numbers.stop) % self._period]
-        taken = []
+        inputs = torch.empty(len(numbers), self.context_length, dtype=torch.int64)
+        targets = torch.empty_like(inputs)
+        # A row that is not divided is one document.
+        document_ids = torch.zeros_like(inputs, dtype=torch.int32) if self.has_documents else None
         for number, samples in enumerate(self.sources):
             own = range(self._count(number, numbers.start), self._count(number, numbers.stop))
             if own:
                 places = torch.from_numpy(np.flatnonzero(order == number))
-                taken.append((places, samples.rows(own)))
-        if len(taken) == 1:
-            return taken[0][1]
-        return _interleave(taken, len(numbers))
+                batch = samples.rows(own)
+                inputs[places], targets[places] = batch.inputs, batch.targets
+                if document_ids is not None and batch.document_ids is not None:
+                    document_ids[places] = batch.document_ids
+        return Batch(inputs, targets, document_ids)
 
     def cursor(self, number: int) -> list[Any]:
         """Return the cursors of the sources."""
@@ -153,19 +158,3 @@ def _common_context_length(sources: Sequence[Samples]) -> int:
     if len(lengths) > 1:
         raise ValueError(f"context_length must be one for all sources, but is {sorted(lengths)}")
     return lengths.pop()
-
-
-def _interleave(taken: list[tuple[torch.Tensor, Batch]], num_rows: int) -> Batch:
-    context_length = taken[0][1].inputs.shape[1]
-    inputs = torch.empty(num_rows, context_length, dtype=torch.int64)
-    targets = torch.empty_like(inputs)
-    for places, batch in taken:
-        inputs[places], targets[places] = batch.inputs, batch.targets
-    if all(batch.document_ids is None for _, batch in taken):
-        return Batch(inputs, targets)
-    # A window is a row of one document.
-    document_ids = torch.zeros(num_rows, context_length, dtype=torch.int32)
-    for places, batch in taken:
-        if batch.document_ids is not None:
-            document_ids[places] = batch.document_ids
-    return Batch(inputs, targets, document_ids)

@@ -10,6 +10,7 @@ from tlm_data.gather import fingerprint
 from tlm_data.hashing import hash64, stream_key
 from tlm_data.packed_rows import PackedRows
 from tlm_data.permutation import permute
+from tlm_data.read_ahead import expect_random_reads, start_reading
 from tlm_data.samples import Batch, Samples, concatenate, require_range
 from tlm_data.token_store import TokenStore
 from tlm_data.windows import require_seed
@@ -41,6 +42,8 @@ class PackedDocuments(Samples):
         ValueError: The store has fewer than two tokens, or a size is not positive.
     """
 
+    has_documents = True
+
     def __init__(
         self,
         store: TokenStore,
@@ -71,6 +74,7 @@ class PackedDocuments(Samples):
         self._epoch_groups = max(1, round(len(store) / group_tokens))
         self._epoch_groups = min(self._epoch_groups, self._num_blocks)
         self._buffer: npt.NDArray[Any] | None = None
+        expect_random_reads(store.shards)
         self.seek([0, 0])
 
     def settings(self) -> dict[str, Any]:
@@ -101,7 +105,7 @@ class PackedDocuments(Samples):
         require_range(self, numbers)
         parts = []
         start = numbers.start
-        while start < numbers.stop:
+        while start < numbers.stop or not parts:
             index = self._find(start)
             group, first_row = self._load(self._first_group + index), self._first_rows[index]
             stop = min(numbers.stop, first_row + group.rows.num_rows)
@@ -158,6 +162,8 @@ class PackedDocuments(Samples):
 
     def _read(self, begins: list[int], ends: list[int]) -> npt.NDArray[Any]:
         parts = [self.store[begin:end] for begin, end in zip(begins, ends, strict=True)]
+        for part in parts:
+            start_reading(part)
         size = sum(map(len, parts))
         if self._buffer is None or len(self._buffer) < size:
             self._buffer = np.empty(size, parts[0].dtype)

@@ -54,10 +54,12 @@ class Samples(ABC):
 
     Attributes:
         context_length: Tokens in a row.
+        has_documents: Whether rows are divided into documents, with `Batch.document_ids`.
         num_samples: Number of rows; None where they go on without end.
     """
 
     context_length: int
+    has_documents: bool = False
     num_samples: int | None = None
 
     @abstractmethod

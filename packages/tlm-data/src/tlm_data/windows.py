@@ -70,7 +70,7 @@ class RandomWindows(Samples):
         self.seed = seed
         self._num_starts = np.uint64(require_length(tokens, context_length) - context_length)
         self._key = stream_key(require_seed(seed))
-        self._read = WindowReader(tokens, context_length + 1)
+        self._read = WindowReader(tokens, context_length + 1, at_random=True)
         self._starts = _Ahead(self._compute_starts)
 
     def settings(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class EpochWindows(Samples):
         self.seed = seed
         self.epoch_samples, self._remainder = divmod(num_targets, context_length)
         self._order_key, self._shift_key = stream_key(require_seed(seed), 0), stream_key(seed, 1)
-        self._read = WindowReader(tokens, context_length + 1)
+        self._read = WindowReader(tokens, context_length + 1, at_random=True)
         self._starts = _Ahead(self._compute_starts)
 
     def settings(self) -> dict[str, Any]:
