@@ -58,19 +58,19 @@ class Mixture(Samples):
         """Return rows by their numbers."""
         require_range(self, numbers)
         order = self._order[np.arange(numbers.start, numbers.stop) % self._period]
-        inputs = torch.empty(len(numbers), self.context_length, dtype=torch.int64)
-        targets = torch.empty_like(inputs)
-        # A row that is not divided is one document.
-        document_ids = torch.zeros_like(inputs, dtype=torch.int32) if self.has_documents else None
+        inputs = np.empty((len(numbers), self.context_length), np.int64)
+        targets = np.empty_like(inputs)
+        document_ids = np.zeros_like(inputs, np.int32)  # an undivided row is one document
         for number, samples in enumerate(self.sources):
             own = range(self._count(number, numbers.start), self._count(number, numbers.stop))
             if own:
-                places = torch.from_numpy(np.flatnonzero(order == number))
+                places = np.flatnonzero(order == number)
                 batch = samples.rows(own)
-                inputs[places], targets[places] = batch.inputs, batch.targets
-                if document_ids is not None and batch.document_ids is not None:
-                    document_ids[places] = batch.document_ids
-        return Batch(inputs, targets, document_ids)
+                inputs[places], targets[places] = batch.inputs.numpy(), batch.targets.numpy()
+                if batch.document_ids is not None:
+                    document_ids[places] = batch.document_ids.numpy()
+        parts = (inputs, targets, document_ids) if self.has_documents else (inputs, targets)
+        return Batch(*map(torch.from_numpy, parts))
 
     def cursor(self, number: int) -> list[Any]:
         """Return the cursors of the sources."""

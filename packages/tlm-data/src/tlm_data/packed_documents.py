@@ -103,7 +103,7 @@ class PackedDocuments(Samples):
     def rows(self, numbers: range) -> Batch:
         """Return rows by their numbers."""
         require_range(self, numbers)
-        parts = []
+        parts: list[Batch] = []
         start = numbers.start
         while start < numbers.stop or not parts:
             index = self._find(start)
