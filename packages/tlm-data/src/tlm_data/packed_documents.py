@@ -122,7 +122,9 @@ class PackedDocuments(Samples):
         while first_rows[-1] <= number:
             group = self._load(self._first_group + len(first_rows) - 1)
             first_rows.append(first_rows[-1] + group.rows.num_rows)
-            if first_rows[-self._epoch_groups - 1 : -self._epoch_groups] == first_rows[-1:]:
+            # Two epochs of groups without a row have a whole epoch among them.
+            span = 2 * self._epoch_groups
+            if first_rows[-span - 1 : -span] == first_rows[-1:]:
                 raise ValueError(
                     "no document of the corpus has two tokens: there is nothing to learn"
                 )
