@@ -306,11 +306,12 @@ def main() -> None:
         stores = {
             mean: write_store(folder / f"mean-{mean}", options.tokens, mean) for mean in (700, 150)
         }
+        # First, since peers' threads go on after their turn.
+        if not options.parts or "large" in options.parts:
+            large(folder, stores[700])
         if not options.parts or "serve" in options.parts:
             for context in options.contexts:
                 serve(context, options, folder, stores)
-        if not options.parts or "large" in options.parts:
-            large(folder, stores[700])
 
 
 if __name__ == "__main__":
