@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 from bpe_tok import Tokenizer
-from tlm_data import END_OF_TEXT
+from tlm_data import END_OF_TEXT, BpeTokenizer, DocumentOptions, find_files, prepare_files
 from tlm_train.config import DataConfig
 from tlm_train.corpus import load_corpus
 
@@ -56,3 +56,29 @@ def test_files_that_are_not_there(tmp_path: Path, text: Path) -> None:
         load(tmp_path, text=(text, tmp_path / "none.txt"))
     with pytest.raises(ValueError, match=r"the text file .* is a folder, not a file"):
         load(tmp_path, text=(text,), val_text=(tmp_path,))
+
+
+def test_what_tlm_data_prepared_is_taken_as_it_is(tmp_path: Path, text: Path) -> None:
+    tokenizer = Tokenizer.byte_level([END_OF_TEXT])
+    prepare_files(
+        find_files([text]),
+        tmp_path / "prepared",
+        tokenizer=BpeTokenizer(tokenizer),
+        documents=DocumentOptions(val_fraction=0.1),
+    )
+    corpus = load(tmp_path, corpus=tmp_path / "prepared")
+    assert corpus.tokenizer.fingerprint == tokenizer.fingerprint
+    assert decoded(corpus, "train") == "a line of verse\n" * 90
+    assert decoded(corpus, "val") == "a line of verse\n" * 10
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_prepared_corpus_needs_validation_text_and_nothing_beside_it(
+    tmp_path: Path, text: Path
+) -> None:
+    tokenizer = BpeTokenizer(Tokenizer.byte_level([END_OF_TEXT]))
+    prepare_files(find_files([text]), tmp_path / "prepared", tokenizer=tokenizer)
+    with pytest.raises(ValueError, match="prepared has no validation text: prepare it again"):
+        load(tmp_path, corpus=tmp_path / "prepared")
+    with pytest.raises(ValueError, match=r"data\.corpus=prepared has its own text and tokenizer"):
+        DataConfig(corpus=Path("prepared"), text=(text,))

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from concurrent.futures import Future
 from typing import Any
 
@@ -46,6 +47,7 @@ class RayTasks:
             ValueError: No cluster answers at the address.
         """
         if not self._ray.is_initialized():
+            _require_answer(self._address)
             try:
                 self._ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, RuntimeError, ValueError) as error:
@@ -92,6 +94,17 @@ class RayTasks:
             cause.__cause__ = error
             return cause
         return WorkerLostError(f"{MAX_ATTEMPTS} workers were lost, one after another: {error}")
+
+
+def _require_answer(address: str | None) -> None:
+    """Raise ValueError if nobody answers at an address; Ray would end the process."""
+    host, colon, port = (address or "").rpartition(":")
+    if not colon or not port.isdigit() or "://" in host:
+        return  # such as auto or ray://head:10001
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise ValueError(f"no Ray cluster answers at ray_address={address}: {error}") from None
 
 
 def _do(work: Work, shared: Any, item: Any) -> Any:
