@@ -54,6 +54,34 @@ def test_documents_have_the_ids_of_each_alone(
         assert np.concatenate(list(tokenizer.encode_pieces(pieces))).tolist() == ids
 
 
+@given(
+    documents=st.lists(
+        st.lists(st.sampled_from([*WORDS, "\t", " \n"]), max_size=6).map(lambda w: "".join(w)),
+        max_size=8,
+    ),
+    ends=st.tuples(st.booleans(), st.booleans()),
+)
+def test_joined_documents_have_the_ids_of_divided_ones(
+    trained: Tokenizer, documents: list[str], ends: tuple[bool, bool]
+) -> None:
+    tokenizer, mark = BpeTokenizer(trained), END_OF_TEXT.encode()
+    text = mark * ends[0] + mark.join(d.encode() for d in documents) + mark * ends[1]
+    parts = [part for part in text.split(mark) if part]
+    encoded = tokenizer.encode_joined(text, mark)
+    assert (encoded is None) == any(part.isspace() for part in parts)
+    if encoded is not None and parts:
+        ids, lengths, num_bytes = encoded
+        expected_ids, expected_lengths = tokenizer.encode_documents(parts)
+        assert ids.tolist() == expected_ids.tolist()
+        assert lengths.tolist() == expected_lengths.tolist()
+        assert num_bytes == sum(map(len, parts))
+
+
+def test_documents_joined_by_anything_else_are_divided_first(trained: Tokenizer) -> None:
+    assert BpeTokenizer(trained).encode_joined(b"a\n\nb", b"\n\n") is None
+    assert BpeTokenizer(trained, append_end=False).encode_joined(b"a", END_OF_TEXT.encode()) is None
+
+
 def test_ids_are_those_of_hugging_face(trained: Tokenizer, tmp_path: Path) -> None:
     tokenizers = pytest.importorskip("tokenizers")
     tokenizer = BpeTokenizer(trained)

@@ -1,6 +1,7 @@
 """Documents of plain text: files, or what lies between separators in them."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from tlm_data.read_options import LONG_DOCUMENT_BYTES, ReadOptions, Report
 from tlm_data.records import NO_END, Block, LongRecord, RecordReader
@@ -8,12 +9,41 @@ from tlm_data.separator import Separator
 from tlm_data.slices import FileRange
 from tlm_data.sources import SourceFile
 from tlm_data.streams import open_stream
-from tlm_data.utf8 import utf8_documents, utf8_pieces, without_blank
+from tlm_data.utf8 import checked_bytes, utf8_documents, utf8_pieces, without_blank
+
+
+@dataclass(frozen=True)
+class JoinedDocuments:
+    """Documents as they stand in a file, with the separator between them, all of it UTF-8.
+
+    A tokenizer that knows the separator as a special token need not have them divided.
+
+    Attributes:
+        block: The documents; some may be white space alone.
+        report: Told of these when they are left out.
+    """
+
+    block: Block
+    report: Report
+
+    @property
+    def text(self) -> bytes:
+        """All of it; it may begin and end with separators, and they may touch."""
+        return self.block.data
+
+    @property
+    def separator(self) -> bytes:
+        """What divides the documents."""
+        return self.block.separator.mark
+
+    def divided(self) -> list[bytes]:
+        """Return the documents that are more than white space."""
+        return without_blank(self.block.records, self.report)
 
 
 def read_text(
     part: FileRange, options: ReadOptions, report: Report
-) -> Iterator[list[bytes] | Iterator[bytes]]:
+) -> Iterator[list[bytes] | JoinedDocuments | Iterator[bytes]]:
     """Yield the documents that start in a range of a plain text file.
 
     Their bytes are as they are in the file, line ends too; a byte order mark at the start of the
@@ -25,7 +55,7 @@ def read_text(
         report: Told of what is left out.
 
     Yields:
-        Documents, or the pieces of one that is long.
+        Documents, divided or not, or the pieces of one that is long.
 
     Raises:
         ValueError: A document is not UTF-8 and `options.errors` is `strict`.
@@ -41,13 +71,19 @@ def read_text(
                 yield _long_document(file, item, options, report)
                 continue
 
-            def complain(index: int, error: UnicodeDecodeError, block: Block = item) -> ValueError:
-                return not_utf8(file, block.offset_of(index), error)
+            try:
+                checked_bytes(item.data)
+                yield JoinedDocuments(item, report)
+            except UnicodeDecodeError:
+                yield _mended(file, item, options, report)
 
-            documents = item.records
-            if not item.data.isascii():
-                documents = utf8_documents(documents, options.errors, report, complain)
-            yield without_blank(documents, report)
+
+def _mended(file: SourceFile, block: Block, options: ReadOptions, report: Report) -> list[bytes]:
+    def complain(index: int, error: UnicodeDecodeError) -> ValueError:
+        return not_utf8(file, block.offset_of(index), error)
+
+    documents = utf8_documents(block.records, options.errors, report, complain)
+    return without_blank(documents, report)
 
 
 def _long_document(

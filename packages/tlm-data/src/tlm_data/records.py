@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tlm_data.separator import Separator
 from tlm_data.streams import ByteStream
 
-CHUNK_BYTES = 1 << 19
+CHUNK_BYTES = 1 << 20
 _MAX_CHUNK_BYTES = 4 << 20
 _OVERREAD_BYTES = 1 << 16
 
@@ -17,19 +17,22 @@ NO_END = 1 << 62
 
 @dataclass(frozen=True)
 class Block:
-    """Whole records that follow each other.
+    """Whole records that follow each other, as they stand in the stream.
 
     Attributes:
-        records: Bytes of each; none is empty.
-        data: A part of the stream in which they are the first records.
+        data: The records and the marks between them; it may begin and end with marks.
         offset: Where `data` starts in the stream.
-        separator: What divides them.
+        separator: What divides the records.
     """
 
-    records: list[bytes]
     data: bytes
     offset: int
     separator: Separator
+
+    @property
+    def records(self) -> list[bytes]:
+        """Bytes of each record; none is empty."""
+        return [record for record in self.separator.split(self.data) if record]
 
     def offset_of(self, index: int) -> int:
         """Return where a record starts in the stream."""
@@ -110,21 +113,19 @@ class RecordReader:
         return bool(chunk)
 
     def _finished_records(self) -> Iterator[Block]:
-        data = self._rest
-        parts = self._separator.split(data)
-        if len(parts) == 1:
+        data, mark_bytes = self._rest, len(self._separator)
+        last = self._separator.last(data)
+        if last < 0:
             if self._is_foreign:  # keep what may be the beginning of a mark
-                self._rest = data[max(0, len(data) - len(self._separator) + 1) :]
+                self._rest = data[max(0, len(data) - mark_bytes + 1) :]
             return
-        open_bytes = len(parts.pop())
-        self._rest = data[len(data) - open_bytes - len(self._separator) :]
+        self._rest = data[last:]
         offset = self._position - len(data)
+        first = 0
         if self._is_foreign:
             self._is_foreign = False
-            data = data[len(parts[0]) :]
-            offset += len(parts[0])
-            parts[0] = b""
-        yield from self._block(parts, data, offset)
+            first = self._separator.first(data)
+        yield from self._block(data[first : last + mark_bytes], offset + first)
 
     def _last_record(self) -> Iterator[Block | LongRecord]:
         """Yield the record that is open at the end of the range."""
@@ -136,22 +137,19 @@ class RecordReader:
             if offset + start >= self._end:  # the bytes before it belonged to a mark
                 return
             if is_whole:
-                data = self._rest[start:]
-                yield from self._block([self._rest[start:end]], data, offset + start)
+                yield from self._block(self._rest[start:end], offset + start)
                 return
             if end - start > self._long_bytes:
                 yield from self._long_record()
                 return
             self._grow()
 
-    def _block(self, parts: list[bytes], data: bytes, offset: int) -> Iterator[Block]:
+    def _block(self, data: bytes, offset: int) -> Iterator[Block]:
         if offset == 0 and data.startswith(BOM_UTF8):  # a mark of the encoding, not text
-            data = data[len(BOM_UTF8) :]
-            parts[0] = parts[0][len(BOM_UTF8) :]
             offset = len(BOM_UTF8)
-        records = [part for part in parts if part]
-        if records:
-            yield Block(records, data, offset, self._separator)
+            data = data[offset:]
+        if data and data != self._separator.mark:
+            yield Block(data, offset, self._separator)
 
     def _long_record(self) -> Iterator[LongRecord]:
         self._rest = self._rest[self._open :]
@@ -168,7 +166,7 @@ class RecordReader:
         """Yield what is left of the long record; may be left and called again."""
         mark = self._separator.mark
         while self._is_long:
-            at = self._rest.find(mark) if mark else -1
+            at = self._separator.first(self._rest)
             if at < 0 and self._is_over:
                 at = len(self._rest)
             if at >= 0:

@@ -1,6 +1,7 @@
 """A mark between records, and what lies between its occurrences."""
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +9,7 @@ import numpy.typing as npt
 # A byte is rare that is found less often than once in so many, in as many as these at least.
 _RARE_BYTES = 512
 _MIN_BYTES = 1 << 19
+_SAMPLE_BYTES = 1 << 16
 
 
 class Separator:
@@ -23,7 +25,9 @@ class Separator:
 
     def __init__(self, mark: bytes) -> None:
         self.mark = mark
-        self._first_is_rare = len(mark) > 1
+        # The place in the mark of a byte that is seldom found in the text; None: there is none.
+        self._anchor: int | None = 0 if len(mark) > 1 else None
+        self._is_anchored = len(mark) < 2
 
     def __len__(self) -> int:
         return len(self.mark)
@@ -46,35 +50,74 @@ class Separator:
         first, last = int(found[0]), int(found[-1]) + len(self.mark)
         return [(0, first), *zip(starts.tolist(), ends.tolist(), strict=True), (last, len(data))]
 
+    def first(self, data: bytes) -> int:
+        """Return where the first occurrence of the mark starts in `data`; -1 if there is none."""
+        return self._search(data, data.find, lambda at: (at + 1, len(data)))
+
+    def last(self, data: bytes) -> int:
+        """Return where the last occurrence of the mark starts in `data`; -1 if there is none."""
+        return self._search(data, data.rfind, lambda at: (0, at))
+
+    def _search(
+        self,
+        data: bytes,
+        find: Callable[[bytes, int, int], int],
+        beyond: Callable[[int], tuple[int, int]],
+    ) -> int:
+        """Search in one direction: `beyond` gives the range in which to go on after a place."""
+        if not self.mark:
+            return -1
+        self._choose_anchor(data)
+        anchor = self._anchor
+        if anchor is None:
+            return find(self.mark, 0, len(data))
+        byte = self.mark[anchor : anchor + 1]
+        span = 0, len(data)
+        for _ in range(len(data) // _RARE_BYTES + 1):
+            at = find(byte, *span)
+            if at < 0 or (at >= anchor and data.startswith(self.mark, at - anchor)):
+                return at - anchor if at >= 0 else -1
+            span = beyond(at)
+        return find(self.mark, 0, len(data))
+
     def _occurrences(self, data: bytes) -> npt.NDArray[np.intp]:
         """Return where the mark occurs, overlapping ones too, in order."""
         mark = self.mark
         if not mark or len(data) < len(mark):
             return np.empty(0, np.intp)
-        found = self._first_bytes(data) if self._first_is_rare else None
+        self._choose_anchor(data)
+        found = None if self._anchor is None else self._anchored(data, self._anchor)
         if found is None:
-            self._first_is_rare = False
+            self._anchor = None
             found = self._first_pairs(data)
         each = np.frombuffer(data, np.uint8)
-        found = found[found <= len(data) - len(mark)]
+        found = found[(found >= 0) & (found <= len(data) - len(mark))]
         for index, byte in enumerate(mark):
             found = found[each[found + index] == byte]
         return found
 
-    def _first_bytes(self, data: bytes) -> npt.NDArray[np.intp] | None:
-        """Return where the first byte of the mark is; None if it is in too many places.
+    def _choose_anchor(self, data: bytes) -> None:
+        """Find the byte of the mark that is rarest in the first text seen."""
+        if not self._is_anchored and len(data) >= len(self.mark):
+            self._is_anchored = True
+            sample = data[:_SAMPLE_BYTES]
+            counts = [sample.count(byte) for byte in self.mark]
+            self._anchor = counts.index(min(counts))
 
-        Where it is rare, as `<` is in prose, this takes a third of the time of `bytes.split`.
+    def _anchored(self, data: bytes, anchor: int) -> npt.NDArray[np.intp] | None:
+        """Return where the mark may start, by its rare byte; None if that is in too many places.
+
+        Where it is rare, as `|` is in prose, this takes a fifth of the time of `bytes.split`.
         """
-        first = self.mark[:1]
+        byte = self.mark[anchor : anchor + 1]
         found = []
-        at = data.find(first)
+        at = data.find(byte)
         while at >= 0:
             found.append(at)
             if len(found) * _RARE_BYTES > len(data) + _MIN_BYTES:
                 return None
-            at = data.find(first, at + 1)
-        return np.array(found, np.intp)
+            at = data.find(byte, at + 1)
+        return np.array(found, np.intp) - anchor
 
     def _first_pairs(self, data: bytes) -> npt.NDArray[np.intp]:
         """Return where the first two bytes of the mark are, or its one byte."""

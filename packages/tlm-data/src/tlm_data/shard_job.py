@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlm_data import atomic
-from tlm_data.documents import held_out, read_documents
+from tlm_data.documents import JoinedDocuments, held_out, read_joined_documents
 from tlm_data.engines.engine import Report
 from tlm_data.read_options import DroppedDocument, ReadOptions
 from tlm_data.shard_writer import ShardWriter
@@ -212,11 +212,13 @@ class _Encoding:
         self._num_bytes = 0
 
     def run(self) -> None:
-        for found in read_documents(
+        for found in read_joined_documents(
             self._job.ranges, self._options.read, self._drop, self._count_replaced
         ):
             try:
-                if isinstance(found, list):
+                if isinstance(found, JoinedDocuments):
+                    self._add_joined(found)
+                elif isinstance(found, list):
                     self._add_batch(found)
                 else:
                     self._add_long(found)
@@ -254,6 +256,23 @@ class _Encoding:
         if self._job.side == "train" and fraction is not None and held_out(document, fraction):
             return "val"
         return self._job.side
+
+    @property
+    def _takes_all(self) -> bool:
+        """Whether every document goes to the same side, whatever its length."""
+        options = self._options
+        has_limits = options.min_document_bytes or options.max_document_bytes is not None
+        return not has_limits and options.val_fraction is None and self._job.max_tokens is None
+
+    def _add_joined(self, documents: JoinedDocuments) -> None:
+        """Add documents as they stand in a file, undivided where that may be."""
+        if self._takes_all:
+            encoded = self._tokenizer.encode_joined(documents.text, documents.separator)
+            if encoded is not None:
+                self._writers[self._job.side].add_documents(*encoded)
+                self._num_bytes += encoded[2]
+                return
+        self._add_batch(documents.divided())
 
     def _add_batch(self, documents: list[bytes]) -> None:
         self._num_bytes += sum(map(len, documents))

@@ -47,6 +47,21 @@ class DocumentTokenizer(Protocol):
             and how many are each one's, `(num_documents,)`.
         """
 
+    def encode_joined(
+        self, text: bytes, separator: bytes
+    ) -> tuple[Ids, npt.NDArray[np.int64], int] | None:
+        """Encode documents with a separator between them, without dividing them first.
+
+        Args:
+            text: Documents and separators, UTF-8.
+            separator: What divides the documents.
+
+        Returns:
+            What `encode_documents` returns for the documents that are not empty, and the bytes
+            of their text; None where they must be divided first: the separator is not the end
+            token, or a document is white space alone.
+        """
+
     def encode_pieces(self, pieces: Iterable[bytes]) -> Iterator[Ids]:
         """Encode one long document that comes in pieces, in bounded memory.
 
@@ -108,6 +123,9 @@ class BpeTokenizer:
         self._end_token = end_token
         self._divider_id = None if parse_special or _overlaps_itself(end_token) else end_id
         self._allowed = "all" if parse_special else ()
+        spaces = {id for id, token in tokenizer.vocab.items() if token.isspace()}
+        self._is_space = np.zeros(tokenizer.vocab_size, np.bool_)
+        self._is_space[list(spaces)] = True
 
     def encode_documents(self, documents: Sequence[bytes]) -> tuple[Ids, npt.NDArray[np.int64]]:
         """Encode whole documents: joined by the end token, which tells where each one ends."""
@@ -124,6 +142,39 @@ class BpeTokenizer:
                 return ids, lengths
         encode = partial(self.tokenizer.encode_array, allowed_special=self._allowed)
         return _joined([encode(document) for document in documents], self.end_id, self.vocab_size)
+
+    def encode_joined(
+        self, text: bytes, separator: bytes
+    ) -> tuple[Ids, npt.NDArray[np.int64], int] | None:
+        """Encode documents that are divided by the end token already."""
+        end = self._end_token.encode()
+        if separator != end or self._divider_id is None or self.end_id is None:
+            return None
+        if not text.endswith(end):
+            text += end
+        ids = self.tokenizer.encode_array(text, allowed_special=[self._end_token])
+        first = int(text.startswith(end))  # no document ends there
+        ids = ids[first:]
+        ends = np.flatnonzero(ids == self.end_id)
+        lengths = np.diff(ends, prepend=-1)
+        if self._has_blank(ids, ends - lengths + 1, ends):
+            return None
+        num_bytes = len(text) - (first + len(ends)) * len(end)
+        is_empty = lengths == 1
+        if is_empty.any():
+            ids, lengths = np.delete(ids, ends[is_empty]), lengths[~is_empty]
+        return ids, lengths, num_bytes
+
+    def _has_blank(
+        self, ids: Ids, starts: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]
+    ) -> bool:
+        """Tell whether one of some documents is white space alone."""
+        for share in (0, 4, 2):  # most are not at their start, or at their end, or in the middle
+            inner = starts + (ends - 1 - starts) * share // 4
+            may_be = (starts < ends) & self._is_space[ids[inner]]
+            starts, ends = starts[may_be], ends[may_be]
+        spans = zip(starts.tolist(), ends.tolist(), strict=True)
+        return any(self._is_space[ids[start:end]].all() for start, end in spans)
 
     def encode_pieces(self, pieces: Iterable[bytes]) -> Iterator[Ids]:
         """Encode one long document; text that is one pretoken must not be long beyond measure.
@@ -195,6 +246,12 @@ class FunctionTokenizer:
                     f"outside its vocabulary 0..{self.vocab_size - 1}: raise vocab_size"
                 )
         return _joined(encoded, self.end_id, self.vocab_size)
+
+    def encode_joined(
+        self, text: bytes, separator: bytes
+    ) -> tuple[Ids, npt.NDArray[np.int64], int] | None:
+        """Return None: a function takes each document alone."""
+        return None
 
     def encode_pieces(self, pieces: Iterable[bytes]) -> Iterator[Ids]:
         """Encode a long document, which the function takes whole.

@@ -7,6 +7,39 @@ from tlm_data.read_options import LONG_DOCUMENT_BYTES, DroppedDocument, Errors, 
 
 NOT_UTF8 = "not UTF-8"
 _PIECE_BYTES = 1 << 20
+# Text is looked at in blocks that stay in the processor's cache, and most of them are ASCII.
+_BLOCK_BYTES = 1 << 12
+
+
+def checked_bytes(data: bytes, is_last: bool = True) -> int:
+    """Return how many bytes of a text are whole characters, all but the first bytes of the last.
+
+    Args:
+        data: UTF-8.
+        is_last: Whether the text ends here: then all of its characters must be whole.
+
+    Raises:
+        UnicodeDecodeError: It is not UTF-8; `start` is where, counted from the start of `data`.
+    """
+    if data.isascii():
+        return len(data)
+    start = 0
+    while start < len(data):
+        end = start + _BLOCK_BYTES
+        block = data[start:end]
+        if not block.isascii():
+            try:
+                _, used = codecs.utf_8_decode(block, "strict", is_last and end >= len(data))
+            except UnicodeDecodeError as error:
+                at = start + error.start
+                raise UnicodeDecodeError(
+                    error.encoding, data, at, start + error.end, error.reason
+                ) from None
+            if end >= len(data):
+                return start + used
+            end = start + used
+        start = end
+    return len(data)
 
 
 def utf8_documents(
@@ -28,8 +61,7 @@ def utf8_documents(
     """
     try:
         for document in documents:
-            if not document.isascii():
-                document.decode()
+            checked_bytes(document)
         return documents
     except UnicodeDecodeError:
         pass  # find out which, and what to do
@@ -74,21 +106,18 @@ def utf8_pieces(
     is_blank = True
     for piece, is_last in _with_last(pieces):
         data = rest + piece
-        used = len(data)
-        text = data
-        if not data.isascii():
-            try:
-                _, used = codecs.utf_8_decode(data, "strict", is_last)
-                text = data[:used]
-            except UnicodeDecodeError as error:
-                if errors == "strict":
-                    raise complain(offset, error) from None
-                if errors == "skip":
-                    report.on_drop(NOT_UTF8)
-                    raise DroppedDocument(NOT_UTF8) from None
-                was_replaced = True
-                mended, used = codecs.utf_8_decode(data, "replace", is_last)
-                text = mended.encode()
+        try:
+            used = checked_bytes(data, is_last)
+            text = data[:used]
+        except UnicodeDecodeError as error:
+            if errors == "strict":
+                raise complain(offset, error) from None
+            if errors == "skip":
+                report.on_drop(NOT_UTF8)
+                raise DroppedDocument(NOT_UTF8) from None
+            was_replaced = True
+            mended, used = codecs.utf_8_decode(data, "replace", is_last)
+            text = mended.encode()
         offset += used
         rest = data[used:]
         is_blank = is_blank and (not text or text.isspace())
