@@ -82,6 +82,17 @@ def test_every_document_is_there_in_order(tmp_path: Path, text: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "text.txt"]
 
 
+def test_more_text_than_is_read_at_once(tmp_path: Path) -> None:
+    texts = [*documents(6000, seed=1), " \n\n ", "", *documents(6000, seed=2)]
+    path = tmp_path / "text.txt"
+    path.write_text(END_OF_TEXT.join(texts), encoding="utf-8")
+    assert path.stat().st_size > 3 << 20
+    prepared = prepare(path, tmp_path / "out", slice_bytes=None)
+    assert tokens(tmp_path / "out" / "train") == byte_ids([t for t in texts if t.strip()])
+    assert prepared.dropped == {"empty": 1}
+    assert prepared.sides["train"].num_bytes == sum(len(t.encode()) for t in texts if t.strip())
+
+
 def test_no_engine_worker_or_rank_changes_a_byte(tmp_path: Path, text: Path) -> None:
     documents = DocumentOptions(read=READ, val_fraction=0.2)
     prepare(text, tmp_path / "out", documents=documents)

@@ -1,6 +1,7 @@
 import io
 import re
 
+import pytest
 from rich.console import Console
 from tlm_data.progress import ProgressDisplay
 
@@ -35,3 +36,18 @@ def test_a_pipe_gets_plain_lines() -> None:
     assert lines[0] == "train: 100%  step 100  loss 1.234"
     assert lines[1].endswith("on one line")
     assert len(lines) == 2 and "\x1b" not in output.getvalue()
+
+
+def test_plain_lines_come_seldom_and_say_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = io.StringIO()
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with ProgressDisplay(Console(file=output, force_terminal=False)) as progress:
+        for done in (50, 51, 60, 100, 200, 250, 250):
+            progress.update("encode", done, 250, "12 MB/s")
+            now += 4
+    assert output.getvalue().splitlines() == [
+        "encode:  24%  12 MB/s  2:32 left",
+        "encode:  80%  12 MB/s  0:05 left",
+        "encode: 100%  12 MB/s",
+    ]

@@ -40,6 +40,13 @@ def test_slices_cover_each_file_once(sizes: list[tuple[int, bool]], slice_bytes:
         assert together > slice_bytes or one[-1].file.size_bytes > slice_bytes
 
 
+@pytest.mark.parametrize(
+    ("total", "slices"), [(1, 1), (100 << 20, 7), (50 << 30, 400), (10 << 40, 10240)]
+)
+def test_slices_grow_with_the_text(total: int, slices: int) -> None:
+    assert len(plan_slices([SourceFile("text", total, "")])) == slices
+
+
 def test_slice_bytes_is_checked() -> None:
     with pytest.raises(ValueError, match="slice_bytes=0 must be at least 1"):
         plan_slices([], slice_bytes=0)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tlm_data.bin_files import open_bin as open_bin
+    from tlm_data.corpora import stdlib_files as stdlib_files
     from tlm_data.corpus import Corpus as Corpus
     from tlm_data.corpus import prepare_corpus as prepare_corpus
     from tlm_data.corpus import write_documents as write_documents
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from tlm_data.shard_job import DocumentOptions as DocumentOptions
     from tlm_data.sources import SourceFile as SourceFile
     from tlm_data.sources import find_files as find_files
+    from tlm_data.splits import split_files as split_files
+    from tlm_data.splits import split_within_files as split_within_files
     from tlm_data.token_store import TokenStore as TokenStore
     from tlm_data.token_store import TokenStoreError as TokenStoreError
     from tlm_data.tokenizer import END_OF_TEXT as END_OF_TEXT
@@ -67,6 +70,9 @@ _MODULES = {
     "prepare_corpus": "corpus",
     "prepare_files": "prepare",
     "read_documents": "documents",
+    "split_files": "splits",
+    "split_within_files": "splits",
+    "stdlib_files": "corpora",
     "write_documents": "corpus",
 }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlm_data.shard_job import Recipe, ShardJob, Side
-from tlm_data.slices import DEFAULT_SLICE_BYTES, plan_slices
+from tlm_data.slices import plan_slices
 from tlm_data.sources import SourceFile
 
 
@@ -64,7 +64,7 @@ def make_plan(
     val_files: Sequence[SourceFile],
     *,
     max_tokens: int | None = None,
-    slice_bytes: int = DEFAULT_SLICE_BYTES,
+    slice_bytes: int | None = None,
 ) -> Plan:
     """Divide the work into jobs.
 
@@ -73,7 +73,7 @@ def make_plan(
         train_files: Text to learn from.
         val_files: Text for validation.
         max_tokens: Training tokens to make at most.
-        slice_bytes: About how much a job reads.
+        slice_bytes: About how much a job reads; None: see `plan_slices`.
 
     Raises:
         ValueError: An option is out of its range, or validation is asked for twice.

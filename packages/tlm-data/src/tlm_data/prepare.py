@@ -14,7 +14,6 @@ from tlm_data.lone_document import is_one_document
 from tlm_data.plan import Plan, make_plan
 from tlm_data.shard_job import DocumentOptions, Recipe, Result, ShardJob, Side, run_job
 from tlm_data.shard_writer import write_meta
-from tlm_data.slices import DEFAULT_SLICE_BYTES
 from tlm_data.sources import SourceFile
 from tlm_data.splits import split_within_files
 from tlm_data.store_meta import META_FILE
@@ -82,7 +81,7 @@ def prepare_files(
     val_files: Sequence[SourceFile] = (),
     documents: DocumentOptions | None = None,
     max_tokens: int | None = None,
-    slice_bytes: int = DEFAULT_SLICE_BYTES,
+    slice_bytes: int | None = None,
     engine: EngineName = "inprocess",
     num_workers: int | None = None,
     ray_address: str | None = None,
@@ -108,7 +107,7 @@ def prepare_files(
             documents of the training text; of a lone plain text file without a separator in it,
             the tail.
         max_tokens: Training tokens to make at most; the last document is cut there.
-        slice_bytes: About how much text goes into a shard.
+        slice_bytes: About how much text goes into a shard; None: see `plan_slices`.
         engine: `inprocess`, `processes` or `ray`.
         num_workers: How many shards to work on at a time; None: as many as there are CPUs.
         ray_address: The Ray cluster, as for `ray.init`.

@@ -35,6 +35,7 @@ class ProgressDisplay:
         self._task: Task | None = None
         self._last_plain = self._started = 0.0
         self._done_before = 0
+        self._said_end = False
 
     def __enter__(self) -> "ProgressDisplay":
         """Start the live display."""
@@ -70,10 +71,12 @@ class ProgressDisplay:
             self._task = next(task for task in self._live.tasks if task.id == number)
             self._last_plain = self._started = time.monotonic()
             self._done_before = done
+            self._said_end = False
         self._live.update(self._task.id, completed=done, total=total, facts=facts)
-        if not self.console.is_terminal and (
-            time.monotonic() - self._last_plain > _PLAIN_SECONDS or done == total
-        ):
+        at_end = done == total and not self._said_end
+        is_due = done != total and time.monotonic() - self._last_plain > _PLAIN_SECONDS
+        if not self.console.is_terminal and (at_end or is_due):
+            self._said_end = at_end
             self._last_plain = time.monotonic()
             left = self._left(done, total)
             self.say(f"{stage}: {done / max(total, 1):4.0%}  {facts}{left}".rstrip())

@@ -1,14 +1,18 @@
 """How the reading of many files is divided into pieces of work of about one size."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from tlm_data.sources import SourceFile
 from tlm_data.streams import open_stored
 
-DEFAULT_SLICE_BYTES = 64 << 20
+# Small slices share the work evenly and lose little to a kill, but a store of many thousand shards
+# is slow to open.
+_MIN_SLICE_BYTES = 16 << 20
+_MAX_SLICE_BYTES = 1 << 30
+_MAX_SLICES = 512
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class FileRange:
 
 
 def plan_slices(
-    files: Iterable[SourceFile], *, slice_bytes: int = DEFAULT_SLICE_BYTES
+    files: Sequence[SourceFile], *, slice_bytes: int | None = None
 ) -> list[tuple[FileRange, ...]]:
     """Divide files into slices of about `slice_bytes`.
 
@@ -52,7 +56,8 @@ def plan_slices(
 
     Args:
         files: What to read.
-        slice_bytes: Length at which a slice is full, in stored bytes.
+        slice_bytes: Length at which a slice is full, in stored bytes. None: from 16 MiB to 1 GiB,
+            so that there are not many more than 512 slices.
 
     Returns:
         The slices, each a tuple of ranges in order.
@@ -60,6 +65,9 @@ def plan_slices(
     Raises:
         ValueError: `slice_bytes` is less than 1.
     """
+    if slice_bytes is None:
+        share = sum(file.size_bytes for file in files) // _MAX_SLICES
+        slice_bytes = min(max(1 << share.bit_length(), _MIN_SLICE_BYTES), _MAX_SLICE_BYTES)
     if slice_bytes < 1:
         raise ValueError(f"slice_bytes={slice_bytes} must be at least 1")
     slices: list[tuple[FileRange, ...]] = []
