@@ -201,7 +201,7 @@ def test_a_flipped_bit_in_the_prepared_text_is_found(folder: Path) -> None:
     shard.write_bytes(data)
     for arguments in ([*options, "--log.run-dir=runs/fourth"], ["resume", "runs/third"]):
         _, err = tlm_train(folder, *arguments, code=2)
-        assert "shard-00000.bin: SHA-256 is" in err and "prepare the corpus again" in err
+        assert "shard-00000.bin is damaged: its XXH3" in err and "prepare the corpus again" in err
 
 
 def test_a_second_process_on_a_run_is_refused(folder: Path) -> None:
@@ -313,7 +313,7 @@ def bad_files(folder: Path) -> Path:
     [
         (["--data.text=none.txt"], "the text file none.txt does not exist"),
         (["--data.text=runs"], "the text file runs is a folder, not a file"),
-        (["--data.text=empty.txt"], "the training text is empty (empty.txt)"),
+        (["--data.text=empty.txt"], "empty.txt): give a file with text in it"),
         (["--data.text=short.txt"], "tokens, but context_length=128 needs at least 129"),
         (["--data.text=latin.txt"], "latin.txt is not UTF-8: byte 3 (0xe9)"),
         (["--data.text=text.txt", "--data.tokenizer=none"], "none is not a tokenizer"),
