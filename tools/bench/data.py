@@ -1,12 +1,13 @@
 """tlm-data beside nanoGPT's loader, torch's DataLoader, litdata and grain, in one run.
 
-    hatch run bench-data:python tools/bench/data.py [serve large] [--nanogpt FOLDER]
+    hatch run bench-data:python tools/bench/data.py [serve large prepare] [--nanogpt FOLDER]
         [--contexts 256 1024] [--tokens 50000000] [--rounds 7] [--seconds 0.5]
 
 - serve: batches of 32 windows, int64, of tokens in memory. The sides take turns, and each gives as
   many batches a turn as fit in some time; figures are medians over turns, of wall time and of the
   CPU time of the process and its children. `packed` rows are of documents of lognormal lengths,
   with the mean in their name; packing is in the figure.
+- prepare: see data_prepare.py.
 - large: a store of 100 billion tokens in sparse files: seconds to the first batch from opening the
   store on, and the growth of memory that is the process's own over 300 batches.
 
@@ -32,6 +33,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
+import data_prepare
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
@@ -46,7 +48,7 @@ from tlm_data import (
 )
 
 BATCH, VOCAB_SIZE = 32, 50_257
-PARTS = ("serve", "large")
+PARTS = ("serve", "large", "prepare")
 NextBatch = Callable[[], object]
 
 
@@ -301,6 +303,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.5)
     options = parser.parse_args()
     print(f"torch {version('torch')}, numpy {version('numpy')}, {os.cpu_count()} CPUs")
+    if not options.parts or "prepare" in options.parts:
+        data_prepare.run(options.rounds)
+    if options.parts == ["prepare"]:
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         stores = {
