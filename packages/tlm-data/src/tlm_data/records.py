@@ -101,7 +101,8 @@ class RecordReader:
     def _grow(self) -> bool:
         """Read on; return False at the end of the stream."""
         is_inside = self._position < self._end
-        size = CHUNK_BYTES if is_inside else _OVERREAD_BYTES
+        # Beyond the range there is the end of one record, of which only a long one is long.
+        size = CHUNK_BYTES if is_inside or self._is_long else _OVERREAD_BYTES
         # As much as is at hand already, so that a long record is searched a few times only.
         size = max(size, min(len(self._rest), _MAX_CHUNK_BYTES))
         if is_inside:

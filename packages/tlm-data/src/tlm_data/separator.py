@@ -1,7 +1,6 @@
 """A mark between records, and what lies between its occurrences."""
 
 import sys
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -52,41 +51,41 @@ class Separator:
 
     def first(self, data: bytes) -> int:
         """Return where the first occurrence of the mark starts in `data`; -1 if there is none."""
-        return self._search(data, data.find, lambda at: (at + 1, len(data)))
+        anchor = self._anchor_for(data)
+        if anchor is None:
+            return data.find(self.mark) if self.mark else -1
+        byte = self.mark[anchor : anchor + 1]
+        at = data.find(byte)
+        for _ in range(len(data) // _RARE_BYTES + 1):
+            if at < 0:
+                return -1
+            if at >= anchor and data.startswith(self.mark, at - anchor):
+                return at - anchor
+            at = data.find(byte, at + 1)
+        return data.find(self.mark)
 
     def last(self, data: bytes) -> int:
         """Return where the last occurrence of the mark starts in `data`; -1 if there is none."""
-        return self._search(data, data.rfind, lambda at: (0, at))
-
-    def _search(
-        self,
-        data: bytes,
-        find: Callable[[bytes, int, int], int],
-        beyond: Callable[[int], tuple[int, int]],
-    ) -> int:
-        """Search in one direction: `beyond` gives the range in which to go on after a place."""
-        if not self.mark:
-            return -1
-        self._choose_anchor(data)
-        anchor = self._anchor
+        anchor = self._anchor_for(data)
         if anchor is None:
-            return find(self.mark, 0, len(data))
+            return data.rfind(self.mark) if self.mark else -1
         byte = self.mark[anchor : anchor + 1]
-        span = 0, len(data)
+        at = data.rfind(byte)
         for _ in range(len(data) // _RARE_BYTES + 1):
-            at = find(byte, *span)
-            if at < 0 or (at >= anchor and data.startswith(self.mark, at - anchor)):
-                return at - anchor if at >= 0 else -1
-            span = beyond(at)
-        return find(self.mark, 0, len(data))
+            if at < 0:
+                return -1
+            if at >= anchor and data.startswith(self.mark, at - anchor):
+                return at - anchor
+            at = data.rfind(byte, 0, at)
+        return data.rfind(self.mark)
 
     def _occurrences(self, data: bytes) -> npt.NDArray[np.intp]:
         """Return where the mark occurs, overlapping ones too, in order."""
         mark = self.mark
         if not mark or len(data) < len(mark):
             return np.empty(0, np.intp)
-        self._choose_anchor(data)
-        found = None if self._anchor is None else self._anchored(data, self._anchor)
+        anchor = self._anchor_for(data)
+        found = None if anchor is None else self._anchored(data, anchor)
         if found is None:
             self._anchor = None
             found = self._first_pairs(data)
@@ -96,13 +95,14 @@ class Separator:
             found = found[each[found + index] == byte]
         return found
 
-    def _choose_anchor(self, data: bytes) -> None:
-        """Find the byte of the mark that is rarest in the first text seen."""
+    def _anchor_for(self, data: bytes) -> int | None:
+        """Return the place in the mark of the byte that is rarest in the first text seen."""
         if not self._is_anchored and len(data) >= len(self.mark):
             self._is_anchored = True
             sample = data[:_SAMPLE_BYTES]
             counts = [sample.count(byte) for byte in self.mark]
             self._anchor = counts.index(min(counts))
+        return self._anchor
 
     def _anchored(self, data: bytes, anchor: int) -> npt.NDArray[np.intp] | None:
         """Return where the mark may start, by its rare byte; None if that is in too many places.
