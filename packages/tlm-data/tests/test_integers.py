@@ -22,5 +22,5 @@ def test_bounds() -> None:
     for value in (0, 4, 10**30):
         with pytest.raises(ValueError, match=f"^x={value} must be from 1 to 3$"):
             whole_number("x", value, 1, 3)
-    with pytest.raises(ValueError, match="^x=-1 must be at least 0$"):
+    with pytest.raises(ValueError, match=r"^x=-1 must be at least 0$"):
         whole_number("x", -1, 0)
