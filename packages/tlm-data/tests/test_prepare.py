@@ -6,8 +6,10 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from tlm_data import (
     END_OF_TEXT,
     BpeTokenizer,
     DocumentOptions,
+    FunctionTokenizer,
     Prepared,
     ReadOptions,
     TokenStore,
@@ -368,6 +371,48 @@ def test_ranks_may_work_at_the_same_time(
     ranks = [subprocess.Popen([*command, str(rank)], cwd=folder) for rank in range(3)]
     assert [rank.wait(60) for rank in ranks] == [0, 0, 0]
     assert digest(tmp_path / "out") == unbroken
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("max_tokens", [None, 2000])
+def test_ranks_may_end_at_the_same_time(tmp_path: Path, text: Path, max_tokens: int | None) -> None:
+    prepare(text, tmp_path / "expected", max_tokens=max_tokens)
+    expected = digest(tmp_path / "expected")
+    for number in range(25):
+        out = tmp_path / f"out{number}"
+        barrier = threading.Barrier(3)
+
+        def run(rank: int, out: Path = out, barrier: threading.Barrier = barrier) -> Prepared:
+            barrier.wait()
+            return prepare(text, out, max_tokens=max_tokens, rank=rank, world_size=3)
+
+        with ThreadPoolExecutor(3) as pool:
+            prepared = list(pool.map(run, range(3)))
+        assert any(each.is_complete for each in prepared)
+        assert digest(out) == expected
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_ranks_of_an_array_must_be_at_the_same_work(tmp_path: Path, text: Path) -> None:
+    def other_rank(stage: str, done: int, total: int) -> None:
+        with pytest.raises(ValueError, match="holds an unfinished corpus"):
+            prepare(text, tmp_path / "out", rank=1, world_size=2, max_tokens=9)
+        refused.append(done)
+
+    refused: list[int] = []
+    prepare(text, tmp_path / "out", world_size=2, on_progress=other_rank)
+    assert refused
+
+
+def test_wrong_options_of_an_engine_leave_nothing(tmp_path: Path, text: Path) -> None:
+    unsendable = FunctionTokenizer(lambda text: [], str, vocab_size=2, fingerprint="lambda")
+    for options in (
+        {"num_workers": 0},
+        {"engine": "threads"},
+        {"engine": "processes", "tokenizer": unsendable},
+    ):
+        with pytest.raises(ValueError, match=r"workers=0|engine='threads'|cannot be sent"):
+            prepare(text, tmp_path / "out", **options)
     assert not list(tmp_path.glob(".*"))
 
 

@@ -135,35 +135,35 @@ def prepare_files(
     if found := folder.published(fingerprint):
         folder.remove()
         return _prepared(folder.out, found["summary"], was_there=True)
-    with folder.locked(rank, world_size):
+    progress = _Progress(plan, on_progress)
+    # Made before anything is on the disk, since it looks at its options.
+    started = start_engine(
+        engine,
+        run_job,
+        recipe,
+        num_workers=num_workers,
+        ray_address=ray_address,
+        on_report=progress.report,
+    )
+    at_work = folder.at_work(rank, world_size, fingerprint, plan.settings)
+    with at_work as lock, started as running:
         if found := folder.published(fingerprint):  # by another process, meanwhile
+            folder.remove()
             return _prepared(folder.out, found["summary"], was_there=True)
-        folder.begin(fingerprint, plan.settings)
-        progress = _Progress(plan, on_progress)
-        with start_engine(
-            engine,
-            run_job,
-            recipe,
-            num_workers=num_workers,
-            ray_address=ray_address,
-            on_report=progress.report,
-        ) as running:
-            work = _Work(plan, progress)
-            work.run(running, [job for job in plan.jobs if job.number % world_size == rank])
-            if not work.is_complete:
+        work = _Work(plan, progress)
+        work.run(running, [job for job in plan.jobs if job.number % world_size == rank])
+        with folder.leaving(lock) as is_last:
+            if not (work.is_complete and is_last):
                 return Prepared(
                     folder.out,
                     is_complete=False,
                     shards_done=len(work.results),
                     num_shards=len(plan.jobs),
                 )
-            with folder.publishing():
-                if found := folder.published(fingerprint):  # by the rank that was last too
-                    return _prepared(folder.out, found["summary"], was_there=False)
-                work.cut_at_last_token(running)
-                prepared = _publish(folder, work)
-            progress.end()
-            return prepared
+            work.cut_at_last_token(running)
+            prepared = _publish(folder, work)
+        progress.end()
+        return prepared
 
 
 class _Work:
@@ -199,7 +199,10 @@ class _Work:
                     if self._is_needed(job):
                         running[engine.submit(job)] = job
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    self._take(running.pop(future), future.result())
+                    job = running.pop(future)
+                    # What is wrong with text beyond the last token is not found by others either.
+                    if future.exception() is None or self._is_needed(job):
+                        self._take(job, future.result())
         finally:
             for future in running:
                 future.cancel()
@@ -209,6 +212,7 @@ class _Work:
         if self.plan.max_tokens is None:
             return None
         for job in self.plan.jobs[self._num_counted :]:
+            self._look_for(job)  # another rank may have done it
             if job.side != "train" or job not in self.results:
                 return None
             num_tokens = _num_tokens(self.results[job], "train")

@@ -6,9 +6,10 @@ published) says which of them are complete.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ class WorkFolder:
         Raises:
             CorpusExistsError: At its place is another corpus, or something else.
         """
-        if not self.out.exists():
+        if not os.path.lexists(self.out):
             return None
         found = read_corpus_file(self.out)
         if found is None:
@@ -72,42 +73,71 @@ class WorkFolder:
         return found
 
     @contextmanager
-    def locked(self, rank: int, world_size: int) -> Iterator[None]:
-        """Keep others from the same work while the block runs.
+    def at_work(
+        self, rank: int, world_size: int, fingerprint: str, settings: dict[str, Any]
+    ) -> Iterator[FileLock]:
+        """Keep others from the same work while the block runs, and make the folders for it.
+
+        Yields:
+            The lock, for `leaving`. If the corpus is there by now, nothing was made.
 
         Raises:
-            ValueError: Another process is at it.
+            ValueError: Another process is at it, or the folder belongs to another plan.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        own = self.path / f"rank-{rank}-of-{world_size}.lock"
-        with ExitStack() as stack:
+        own = FileLock(self.path / f"rank-{rank}-of-{world_size}.lock")
+        with self._gate():
             # Ranks of one array work side by side; those of another one would do the same work.
-            others = set(self.path.glob("rank-*.lock")) - set(
-                self.path.glob(f"rank-*-of-{world_size}.lock")
-            )
-            for path in (own, *sorted(others)):
-                lock = FileLock(path)
-                try:
-                    lock.acquire(timeout=0)
-                except Timeout:
+            same_array = set(self.path.glob(f"rank-*-of-{world_size}.lock"))
+            others = sorted(set(self.path.glob("rank-*.lock")) - same_array)
+            for path in (Path(own.lock_file), *others):
+                if _is_held(path):
                     raise ValueError(
                         f"another process prepares {self.out} right now ({path.name}): wait for "
                         "it, or choose another name"
-                    ) from None
-                stack.callback(lock.release)
-            yield
+                    )
+            if self.published(fingerprint) is None:
+                self._begin(fingerprint, settings)
+            own.acquire(timeout=0)
+        try:
+            yield own
+        finally:
+            own.release()
 
     @contextmanager
-    def publishing(self) -> Iterator[None]:
-        """Let one process at a time in."""
-        with FileLock(self.path / "publish.lock"):
-            yield
+    def leaving(self, own: FileLock) -> Iterator[bool]:
+        """End the work of one process, and tell the block whether no other is at work.
 
-    def begin(self, fingerprint: str, settings: dict[str, Any]) -> None:
+        If so, none begins while the block runs: it alone may publish the corpus. Of processes that
+        end at about the same time one is the last, and it sees what all others did.
+        """
+        with self._gate():
+            own.release()
+            yield not self._is_busy()
+
+    @contextmanager
+    def _gate(self) -> Iterator[None]:
+        """Let one process at a time begin or end."""
+        gate = FileLock(self.path / "gate.lock")
+        while True:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                gate.acquire()
+            if gate.is_locked and Path(gate.lock_file).exists():
+                break
+            gate.release()  # whoever had it published the corpus and removed the folder
+        try:
+            yield
+        finally:
+            gate.release()
+
+    def _is_busy(self) -> bool:
+        return any(map(_is_held, self.path.glob("rank-*.lock")))
+
+    def _begin(self, fingerprint: str, settings: dict[str, Any]) -> None:
         """Make the folders, or see that what is there belongs to the same plan.
 
         Raises:
-            ValueError: It belongs to another one, and has finished shards.
+            ValueError: It belongs to another one, which has finished shards or is being made.
         """
         plan_path = self.path / "plan.json"
         try:
@@ -115,7 +145,7 @@ class WorkFolder:
         except (OSError, ValueError):
             plan = {}
         if plan.get("fingerprint") != fingerprint:
-            if self.manifests.is_dir() and any(self.manifests.glob("*.json")):
+            if self._is_busy() or any(self.manifests.glob("*.json")):
                 found = plan.get("settings", {})
                 names = [name for name in settings if settings[name] != found.get(name)]
                 raise ValueError(
@@ -153,11 +183,20 @@ class WorkFolder:
             if path.is_dir():
                 path.rmdir()
             else:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove the work folder."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _is_held(path: Path) -> bool:
+    """Tell whether a process holds a lock."""
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def read_corpus_file(folder: Path) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ class RayTasks:
             of this machine alone, which is started.
 
     Raises:
-        ValueError: Ray is not installed.
+        ValueError: Ray is not installed, or no cluster answers at the address.
     """
 
     def __init__(
@@ -32,6 +32,8 @@ class RayTasks:
             import ray
         except ImportError:
             raise ValueError("engine=ray needs Ray: pip install 'tlm-data[ray]'") from None
+        if not ray.is_initialized():
+            _require_answer(address)
         self._ray = ray
         self._work = work
         self._shared = shared
@@ -44,10 +46,9 @@ class RayTasks:
         """Connect to the cluster, unless this process is connected.
 
         Raises:
-            ValueError: No cluster answers at the address.
+            ValueError: The cluster at the address cannot be used.
         """
         if not self._ray.is_initialized():
-            _require_answer(self._address)
             try:
                 self._ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, RuntimeError, ValueError) as error:
