@@ -92,6 +92,10 @@ def test_the_fingerprint_follows_the_tokens_and_no_names(tmp_path: Path) -> None
     first = open_bin(tmp_path / "a.bin").fingerprint
     assert open_bin(tmp_path / "b.bin").fingerprint == first
     assert open_bin(tmp_path / "b.bin", end_id=3).fingerprint != first
+    assert (
+        open_bin(tmp_path / "b.bin", end_id=np.int64(3)).fingerprint  # type: ignore[arg-type]
+        == open_bin(tmp_path / "b.bin", end_id=3).fingerprint
+    )
     for changed in (ids[:-1], np.append(ids[:-1], 1), np.append(1, ids[1:])):
         write_nanogpt(tmp_path / "c.bin", changed.tolist())
         assert open_bin(tmp_path / "c.bin").fingerprint != first
@@ -109,6 +113,17 @@ def test_it_pickles_by_its_paths(tmp_path: Path) -> None:
     write_nanogpt(tmp_path / "b.bin", [5, 6, 6])
     with pytest.raises(TokenStoreError, match="other tokens than when it was sent"):
         pickle.loads(data)
+
+
+def test_it_pickles_after_the_process_has_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_nanogpt(tmp_path / "a.bin", [1, 2])
+    monkeypatch.chdir(tmp_path)
+    store = open_bin("a.bin")
+    monkeypatch.chdir("/")
+    assert store.path == tmp_path / "a.bin"
+    assert pickle.loads(pickle.dumps(store))[:].tolist() == [1, 2]
 
 
 def test_what_is_refused(tmp_path: Path) -> None:
@@ -131,7 +146,18 @@ def test_what_is_refused(tmp_path: Path) -> None:
     refuses("6 bytes, which is not a whole number of uint32 ids", b"\1\0\2\0\3\0", dtype="uint32")
     refuses(r"dtype='int64' must be one of \['uint16', 'uint32'\]", dtype="int64")
     refuses("start_id=1, end_id=2: give the one that divides", start_id=1, end_id=2)
+    for size in (4, 12, 500, 1022):
+        refuses(f"{size:,} bytes, but its header alone takes 1,024: the file was cut", data[:size])
+    refuses("x.bin is empty", b"")
     refuses("evaluation examples", np.array([20240522, 1], np.int32).tobytes().ljust(1024, b"\0"))
+    refuses("vocab_size=0 must be from 1 to", data, vocab_size=0)
+    refuses("vocab_size=-3 must be from 1 to", vocab_size=-3)
+    refuses("end_id=9 must be from 0 to 4", vocab_size=5, end_id=9)
+    refuses("end_id=-3 must be from 0 to 65535", end_id=-3)
+    refuses("start_id=70000 must be from 0 to 65535", start_id=70_000)
+    for wrong in ("9", 9.0, True):
+        with pytest.raises(TypeError, match=f"start_id={wrong!r} must be an integer"):
+            open_bin(path, start_id=wrong)  # type: ignore[arg-type]
     with pytest.raises(TokenStoreError, match="is a folder: name the files in it"):
         open_bin(tmp_path)
     with pytest.raises(TokenStoreError, match="no token file was given"):

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,7 +64,9 @@ def test_samples_are_decoded_starts_of_documents(tmp_path: Path) -> None:
 def test_an_empty_store_and_one_without_a_description(tmp_path: Path) -> None:
     empty = inspect_store(write(tmp_path / "empty", []))
     assert (empty.num_tokens, empty.lengths, empty.samples, empty.max_id) == (0, None, [], -1)
-    assert "0, uint16 in 0 shards" in str(empty)
+    assert "tokens          0, uint16\n" in str(empty) and str(empty).endswith(
+        "ids             none"
+    )
     np.array([1, 2, 2], "<u2").tofile(tmp_path / "x.bin")
     foreign = inspect_store(open_bin(tmp_path / "x.bin"), samples=1)
     assert foreign.bytes_per_token is None and foreign.vocab_share is None
@@ -76,3 +79,21 @@ def test_a_wrong_dtype_shows(tmp_path: Path) -> None:
     found = inspect_store(open_bin(tmp_path / "x.bin", dtype="uint32"))
     assert found.distinct_ids is None and found.most_frequent == []
     assert "is uint32 the right dtype?" in str(found)
+
+
+def test_a_tokenizer_that_is_too_small_is_refused(tmp_path: Path) -> None:
+    class Small:
+        vocab_size = 100
+
+        def decode_bytes(self, ids: Any, /) -> bytes:
+            return bytes(ids)
+
+    progress: list[int] = []
+    message = "the store has the id 100, but the tokenizer only ids below 100"
+    store = write(tmp_path / "store", [[1, 100]])
+    with pytest.raises(ValueError, match=message):
+        inspect_store(store, Small(), on_progress=lambda done, total: progress.append(done))
+    assert progress == []  # nothing was read
+    np.array([1, 100], "<u2").tofile(tmp_path / "x.bin")
+    with pytest.raises(ValueError, match=message):
+        inspect_store(open_bin(tmp_path / "x.bin"), Small())

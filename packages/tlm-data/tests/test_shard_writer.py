@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,12 @@ def test_wrong_calls(tmp_path: Path) -> None:
         for lengths in ([2], [4], [4, -1], []):
             with pytest.raises(ValueError, match="lengths must add up to the 3 ids"):
                 writer.add_documents([1, 2, 3], lengths, 0)
+        with pytest.raises(ValueError, match="but 5 documents of 3 to 4611686018427387904 tokens"):
+            writer.add_documents([1, 2, 3], [1 << 62] * 4 + [3], 0)  # their sum wraps to 3
+        with pytest.raises(ValueError, match="lengths must be integers in one dimension, not flo"):
+            writer.add_documents([1, 2, 3], [1.7, 1.2], 0)  # type: ignore[list-item]
+        with pytest.raises(ValueError, match=r"lengths must be .*, not int64 of shape \(1, 1\)"):
+            writer.add_documents([1], np.array([[1]]), 0)
         with pytest.raises(ValueError, match="integers in one dimension, not float64"):
             writer.add_documents(np.array([1.5]), [1], 0)
         with pytest.raises(ValueError, match=r"not int64 of shape \(1, 1\)"):
@@ -127,9 +134,72 @@ def test_wrong_calls(tmp_path: Path) -> None:
             writer.add_documents([1], [1], 1)
         with pytest.raises(ValueError, match="end or discard the open document first"):
             writer.close()
-    with pytest.raises(ValueError, match="vocab_size=0 must lie between 1 and"):
+    with pytest.raises(ValueError, match="vocab_size=0 must be from 1 to 4294967296"):
         ShardWriter(tmp_path, "shard", vocab_size=0)
+    for wrong in (100.0, True, "100"):
+        with pytest.raises(TypeError, match=f"vocab_size={wrong!r} must be an integer"):
+            ShardWriter(tmp_path, "shard", vocab_size=wrong)  # type: ignore[arg-type]
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("wrong", [-3, 2.5, float("nan"), None, True, 10**30])
+def test_a_wrong_number_of_bytes_is_refused_before_a_write(tmp_path: Path, wrong: Any) -> None:
+    with ShardWriter(tmp_path, "shard", vocab_size=100) as writer:
+        writer.add_documents([1, 2], [2], np.int64(3))  # type: ignore[arg-type]
+        with pytest.raises((TypeError, ValueError), match=f"num_bytes={wrong!r} must be"):
+            writer.add_documents([3], [1], wrong)
+        with pytest.raises((TypeError, ValueError), match=f"num_bytes={wrong!r} must be"):
+            writer.add_tokens([3], wrong)
+        writer.discard_document()
+        entry = writer.close()
+    store = write_store(tmp_path, [entry], vocab_size=np.int64(100))  # type: ignore[arg-type]
+    assert (store.num_bytes, store.vocab_size, len(store)) == (3, 100, 2)
+    store.verify()
+
+
+def test_a_description_that_could_not_be_opened_is_not_written(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "shard", vocab_size=100) as writer:
+        writer.add_documents([1, 99], [2], 2)
+        entry = writer.close()
+
+    def refuses(error: type[Exception], message: str, **changes: Any) -> None:
+        arguments = {"vocab_size": 100, "tokenizer_fingerprint": "", "shards": [entry]} | changes
+        with pytest.raises(error, match=message):
+            write_meta(tmp_path, **arguments)
+
+    refuses(TypeError, "vocab_size=100.0 must be an integer", vocab_size=100.0)
+    refuses(TypeError, "tokenizer_fingerprint=None must be a string", tokenizer_fingerprint=None)
+    refuses(ValueError, "max_id=99 must be below vocab_size=99", vocab_size=99)
+    refuses(ValueError, "shard 0 lacks num_bytes, of type int", shards=[entry | {"num_bytes": 2.0}])
+    refuses(ValueError, "shard 1 lacks file, of type str", shards=[entry, None])
+    assert sorted(os.listdir(tmp_path)) == ["shard.bin", "shard.idx"]
+
+
+def test_memory_does_not_grow_with_the_documents(tmp_path: Path) -> None:
+    with ShardWriter(tmp_path, "shard", vocab_size=100) as writer:
+        writer.add_documents([1], [1], 1)
+        tracemalloc.start()
+        for _ in range(3_000):
+            writer.add_documents([1], [1], 1)
+        writer.add_documents(np.ones(100_000, np.uint16), np.ones(100_000, np.int64), 1)
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert kept < 100_000  # bytes
+        assert writer.close()["num_documents"] == 103_001
+    assert np.array_equal(np.fromfile(tmp_path / "shard.idx", "<u8"), np.arange(103_002))
+
+
+def test_the_space_of_the_index_is_taken_beforehand(small_disk: Path) -> None:
+    """Documents of one token need four times the space in the index as in the token file."""
+    with (
+        pytest.raises(OSError, match=r"no space left on .* needs \d,000 more bytes") as e,
+        ShardWriter(small_disk, "shard", vocab_size=100) as writer,
+    ):
+        for _ in range(1000):
+            writer.add_documents(np.ones(1000, np.int64), np.ones(1000, np.int64), 1)
+    assert "shard." in str(e.value.filename)
+    assert 150_000 < writer.num_documents < 210_000
+    assert os.listdir(small_disk) == []
 
 
 def test_a_block_that_raises_leaves_the_old_shard(tmp_path: Path) -> None:
@@ -146,7 +216,9 @@ def test_a_block_that_raises_leaves_the_old_shard(tmp_path: Path) -> None:
 def test_a_full_disk_is_named_and_nothing_is_left(small_disk: Path) -> None:
     batch = np.arange(100_000) % 100
     with (
-        pytest.raises(OSError, match=r"no space left on .*: the file needs 2,\d+,\d+ bytes, ") as e,
+        pytest.raises(
+            OSError, match=r"no space left on .*: the file needs \d+,\d+ more bytes, "
+        ) as e,
         ShardWriter(small_disk, "shard", vocab_size=100) as writer,
     ):
         for _ in range(1000):
@@ -198,8 +270,8 @@ time.sleep(60)
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGKILL)
         process.wait()
-    (left,) = os.listdir(tmp_path)
-    assert left.startswith(".shard-00003.bin.")
+    left = sorted(os.listdir(tmp_path))
+    assert [name[:17] for name in left] == [".shard-00003.bin.", ".shard-00003.idx."]
     other = ShardWriter(tmp_path, "shard-000030", vocab_size=100)  # its files are not touched
     with ShardWriter(tmp_path, "shard-00003", vocab_size=100) as writer:
         writer.add_documents([1], [1], 1)

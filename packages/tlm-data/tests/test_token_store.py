@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -236,6 +237,18 @@ def binary_meta(path: Path) -> None:
     (path / "meta.json").write_bytes(b"\xff\xfe\0")
 
 
+def folder_for(name: str) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        (path / name).unlink()
+        (path / name).mkdir()
+
+    return damage
+
+
+def nested_meta(path: Path) -> None:
+    (path / "meta.json").write_text("[" * 100_000)
+
+
 def remove_index(path: Path) -> None:
     (path / "shard-00000.idx").unlink()
 
@@ -277,6 +290,19 @@ def remove_meta(path: Path) -> None:
         (edit_meta(tokenizer_fingerprint=1), r"it lacks tokenizer_fingerprint, of type str"),
         (edit_meta(shards=[1]), r"shard 0 lacks file, of type str"),
         (edit_meta(shards=[{}]), r"shard 0 lacks file, of type str"),
+        (edit_meta(dtype=[]), r"dtype \[\] is not one of"),
+        (edit_meta(dtype={}), r"dtype \{\} is not one of"),
+        (edit_meta(version=True), r"version True is not 1"),
+        (edit_meta(version=1.0), r"version 1.0 is not 1"),
+        (edit_meta(vocab_size=10**30), r"vocab_size=1000+ must lie between 1 and 2\*\*32"),
+        (edit_shard(file="a\0b"), r"a\\x00b' cannot be read: embedded null byte"),
+        (edit_shard(index="a\0b"), r"a\\x00b' cannot be read: embedded null byte"),
+        (edit_shard(file="a" * 3000), r"aaa' cannot be read: .*too long"),
+        (edit_shard(index="\ud800"), r"\\ud800' cannot be read"),
+        (nested_meta, r"meta.json is damaged: .*recursion"),
+        (folder_for("meta.json"), r"meta.json cannot be read: Is a directory"),
+        (folder_for("shard-00001.bin"), r"shard-00001.bin' cannot be read: "),
+        (folder_for("shard-00000.idx"), r"shard-00000.idx' cannot be read: "),
     ],
 )
 def test_damage_is_found_at_open(
@@ -295,6 +321,87 @@ def test_verify_finds_a_flipped_bit(store: TokenStore, name: str) -> None:
     (store.path / name).write_bytes(data)
     with pytest.raises(TokenStoreError, match=f"{name} is damaged: its XXH3 checksum is"):
         TokenStore.open(store.path).verify()
+
+
+@pytest.mark.parametrize(
+    "offsets", [[0, 3, 2, 4], [0, 0, 3, 4], [0, 1 << 63, 3, 4], [0, 3, 1 << 40, 4]]
+)
+def test_an_index_that_does_not_rise_is_found_when_it_is_used(
+    tmp_path: Path, offsets: list[int]
+) -> None:
+    write(tmp_path / "store", [[1, 2], [3], [4]])
+    np.array(offsets, "<u8").tofile(tmp_path / "store" / "shard-00000.idx")
+    store = TokenStore.open(tmp_path / "store")
+    assert store[:].tolist() == [1, 2, 3, 4]
+    for use in (lambda: store.document_spans(0, 1), lambda: next(store.documents())):
+        with pytest.raises(TokenStoreError, match=r"00000.idx is damaged: document \d covers tok"):
+            use()
+
+
+@pytest.mark.parametrize("name", ["max_id", "longest_document_tokens"])
+def test_verify_finds_wrong_figures(store: TokenStore, name: str) -> None:
+    path = store.path / "meta.json"
+    meta = json.loads(path.read_text())
+    meta[name] += 1
+    for shard in meta["shards"]:
+        if shard[name] == meta[name] - 1:
+            shard[name] += 1
+    path.write_text(json.dumps(meta))
+    damaged = TokenStore.open(store.path)
+    with pytest.raises(TokenStoreError, match=f"meta.json is damaged: it says {name}=.* which has"):
+        damaged.verify()
+
+
+@pytest.mark.parametrize("name", ["shard-00001.bin", "shard-00002.idx"])
+def test_verify_names_a_file_that_is_gone(store: TokenStore, name: str) -> None:
+    (store.path / name).unlink()
+    with pytest.raises(TokenStoreError, match=f"{name} cannot be read: No such file"):
+        store.verify()
+
+
+def test_a_store_stays_what_it_was_when_it_is_replaced(tmp_path: Path, store: TokenStore) -> None:
+    store.path.rename(tmp_path / "old")
+    write(store.path, [[20, 21, 22, 23], [24] * 5, [25], [26]])  # files of other sizes, too
+    assert store[:].tolist() == FLAT
+    assert [document.tolist() for document in store.documents()] == DOCUMENTS
+    starts, ends = store.document_spans(0, 11)
+    assert (starts.tolist(), ends.tolist()) == ([0, 3, 4, 9], [3, 4, 9, 11])
+
+
+def test_a_process_may_move_while_a_store_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "store", DOCUMENTS)
+    monkeypatch.chdir(tmp_path)
+    store = TokenStore.open("store")
+    monkeypatch.chdir("/")
+    assert store.path == tmp_path / "store"
+    assert [document.tolist() for document in store.documents()] == DOCUMENTS
+    assert pickle.loads(pickle.dumps(store)).fingerprint == store.fingerprint
+    store.verify()
+
+
+def test_a_writer_says_at_once_what_it_cannot_write(tmp_path: Path) -> None:
+    def refuses(error: type[Exception], message: str, **changes: Any) -> None:
+        arguments = {"vocab_size": 100, "tokenizer_fingerprint": ""} | changes
+        with pytest.raises(error, match=message):
+            TokenStoreWriter(tmp_path / "store", **arguments)
+
+    for wrong in (None, 3, b"x"):
+        refuses(TypeError, "tokenizer_fingerprint=.* must be a str", tokenizer_fingerprint=wrong)
+    for wrong in (100.0, True):
+        refuses(TypeError, f"vocab_size={wrong} must be an integer", vocab_size=wrong)
+    for wrong in (0, -1):
+        refuses(ValueError, f"shard_tokens={wrong} must be at least 1", shard_tokens=wrong)
+    refuses(TypeError, "shard_tokens=nan must be an integer", shard_tokens=float("nan"))
+    writer = TokenStoreWriter(tmp_path / "store", vocab_size=100, tokenizer_fingerprint="")
+    with pytest.raises(ValueError, match="add documents inside of `with TokenStoreWriter"):
+        writer.add([1], 1)
+    with writer:
+        writer.add([1], np.int64(1))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="store is not being written: add documents inside of"):
+        writer.add([1], 1)
+    assert TokenStore.open(tmp_path / "store").num_bytes == 1
 
 
 def test_bad_arguments(tmp_path: Path, store: TokenStore) -> None:
@@ -382,7 +489,9 @@ with TokenStoreWriter(
         process.wait()
     with pytest.raises(TokenStoreError, match="there is no such file or folder"):
         TokenStore.open(path)
+    assert len(os.listdir(tmp_path)) == 1
     write(path, DOCUMENTS)
+    assert os.listdir(tmp_path) == ["store"]
     assert TokenStore.open(path)[:].tolist() == FLAT
 
 

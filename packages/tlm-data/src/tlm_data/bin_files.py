@@ -18,8 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import xxhash
 
-from tlm_data.store_meta import DTYPES, META_FILE, TokenStoreError
-from tlm_data.token_store import Offsets, TokenFile, TokenStore
+from tlm_data.integers import whole_number
+from tlm_data.mapping import map_file
+from tlm_data.shard_files import Offsets
+from tlm_data.store_meta import DTYPES, MAX_VOCAB_SIZE, META_FILE, TokenStoreError
+from tlm_data.token_store import TokenStore
 
 HEADER_BYTES = 256 * 4
 _HEADERS = {20240520: (1, "uint16"), 20240801: (7, "uint32")}
@@ -56,9 +59,11 @@ def open_bin(
         end_id: The id that each document ends with: nanoGPT's OpenWebText ends them so.
 
     Raises:
-        TokenStoreError: No file matches, a file is cut short, of another format or part of a
-            token store, or the files are of different dtypes.
-        ValueError: `dtype` is neither, or both `start_id` and `end_id` are given.
+        TokenStoreError: No file matches, a file is empty, cut short, of another format or part
+            of a token store, or the files are of different dtypes.
+        TypeError: `vocab_size`, `start_id` or `end_id` is not an integer.
+        ValueError: `dtype` is neither, both `start_id` and `end_id` are given, or one is not
+            an id of the vocabulary and the dtype.
     """
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype={dtype!r} must be one of {list(DTYPES)}")
@@ -66,39 +71,53 @@ def open_bin(
         raise ValueError(
             f"start_id={start_id}, end_id={end_id}: give the one that divides the documents"
         )
+    if vocab_size is not None:
+        vocab_size = whole_number("vocab_size", vocab_size, 1, MAX_VOCAB_SIZE)
+    files = [_read_header(file, dtype) for file in _find(paths)]
+    # Ids that the vocabulary, or else the dtype of the files, has room for.
+    max_id = (vocab_size or 1 << 8 * DTYPES[files[0].dtype].itemsize) - 1
     boundary = None
-    if start_id is not None or end_id is not None:
-        boundary = (start_id, 0) if start_id is not None else (end_id, 1)
-    files = _find(paths)
-    return BinStore([_read_header(file, dtype) for file in files], vocab_size, boundary)
+    if start_id is not None:
+        boundary = whole_number("start_id", start_id, 0, max_id), 0
+    elif end_id is not None:
+        boundary = whole_number("end_id", end_id, 0, max_id), 1
+    return BinStore(files, vocab_size, boundary)
 
 
 class _BinFile(NamedTuple):
-    file: TokenFile
+    """A run of raw ids in a file."""
+
+    path: Path
     dtype: str
+    num_tokens: int
+    offset_bytes: int = 0
 
 
 class BinStore(TokenStore):
     """A token store of files without a description; made by `open_bin`."""
 
     def __init__(
-        self, files: Sequence[_BinFile], vocab_size: int | None, boundary: tuple[Any, int] | None
+        self, files: Sequence[_BinFile], vocab_size: int | None, boundary: tuple[int, int] | None
     ) -> None:
         """Map the files; `boundary` is an id, and how far from it the next document starts."""
         dtypes = {found.dtype for found in files}
         if len(dtypes) > 1:
             raise TokenStoreError(
                 "the files differ in dtype: "
-                + ", ".join(f"{found.file.path} is {found.dtype}" for found in files[:9])
+                + ", ".join(f"{found.path} is {found.dtype}" for found in files[:9])
             )
         self.meta = {}
         self.vocab_size = vocab_size
         self.num_bytes = None
         self.tokenizer_fingerprint = None
-        self.paths = [Path(found.file.path) for found in files]
+        self.paths = [found.path.absolute() for found in files]
+        self.path = self.paths[0]
         self._boundary = boundary
-        filled = [found.file for found in files if found.file.num_tokens]
-        self._map(self.paths[0], filled, DTYPES[dtypes.pop()])
+        dtype = DTYPES[dtypes.pop()]
+        filled = [found for found in files if found.num_tokens]
+        self._set_shards(
+            [map_file(f.path, dtype, f.num_tokens, f.offset_bytes) for f in filled], dtype
+        )
 
     def __repr__(self) -> str:
         """Return where the files are and what they hold."""
@@ -187,13 +206,18 @@ def _read_header(path: Path, dtype: str | None) -> _BinFile:
     size = path.stat().st_size
     with path.open("rb", buffering=0) as file:
         magic, version, num_tokens = np.frombuffer(file.read(12).ljust(12, b"\0"), "<i4").tolist()
-    if size >= HEADER_BYTES and magic == _EVALUATION_MAGIC:
+    if magic == _EVALUATION_MAGIC:
         raise TokenStoreError(
             f"{path} holds llm.c's evaluation examples, not a sequence of tokens: open the "
             "training or validation shards"
         )
-    if size < HEADER_BYTES or magic not in _HEADERS:
+    if magic not in _HEADERS:
         return _without_header(path, size, dtype or "uint16")
+    if size < HEADER_BYTES:
+        raise TokenStoreError(
+            f"{path} has {size:,} bytes, but its header alone takes {HEADER_BYTES:,}: the file was "
+            "cut short; fetch or make it again"
+        )
     known_version, own_dtype = _HEADERS[magic]
     if version != known_version:
         raise TokenStoreError(
@@ -207,16 +231,18 @@ def _read_header(path: Path, dtype: str | None) -> _BinFile:
             f"{path} has {size:,} bytes, but its header of {num_tokens:,} tokens of {own_dtype} "
             f"makes {expected:,}: the file is damaged; fetch or make it again"
         )
-    return _BinFile(TokenFile(str(path), num_tokens, HEADER_BYTES), own_dtype)
+    return _BinFile(path, own_dtype, num_tokens, HEADER_BYTES)
 
 
 def _without_header(path: Path, size: int, dtype: str) -> _BinFile:
     if (path.parent / META_FILE).exists():  # which knows the dtype
         raise TokenStoreError(f"{path} is a part of a token store: open {path.parent}")
+    if not size:
+        raise TokenStoreError(f"{path} is empty: fetch or make it again")
     num_tokens, rest = divmod(size, DTYPES[dtype].itemsize)
     if rest:
         raise TokenStoreError(
             f"{path} has {size:,} bytes, which is not a whole number of {dtype} ids: the file is "
             "damaged, or its dtype is another one"
         )
-    return _BinFile(TokenFile(str(path), num_tokens), dtype)
+    return _BinFile(path, dtype, num_tokens)

@@ -21,6 +21,10 @@ Counts = npt.NDArray[np.int64]
 class Decoder(Protocol):
     """A tokenizer that turns ids back into text."""
 
+    @property
+    def vocab_size(self) -> int:
+        """All ids that it knows are below it."""
+
     def decode_bytes(self, ids: Any, /) -> bytes:
         """Return the text of token ids, (n,)."""
 
@@ -104,11 +108,7 @@ class Inspection:
     def _rows(self) -> list[tuple[str, str]]:
         rows = [
             ("store", self.path),
-            (
-                "tokens",
-                f"{self.num_tokens:,}, {self.dtype} in {self.num_shards} "
-                f"shard{'' if self.num_shards == 1 else 's'}",
-            ),
+            ("tokens", f"{self.num_tokens:,}, {self.dtype}{self._in_shards()}"),
             ("documents", f"{self.num_documents:,}"),
         ]
         if self.bytes_per_token is not None:
@@ -132,7 +132,14 @@ class Inspection:
             rows.append((f"at {sample.position:,}", text))
         return rows
 
+    def _in_shards(self) -> str:
+        if not self.num_tokens:
+            return ""
+        return f" in {self.num_shards} shard{'' if self.num_shards == 1 else 's'}"
+
     def _ids(self) -> str:
+        if not self.num_tokens:
+            return "none"
         largest = f"largest {self.max_id:,}"
         if self.distinct_ids is None:
             return f"{largest}: too large to count them; is {self.dtype} the right dtype?"
@@ -160,8 +167,13 @@ def inspect_store(
         samples: How many starts of documents to show.
         seed: Chooses them.
         on_progress: Called often with the tokens read and the tokens of the store.
+
+    Raises:
+        ValueError: An id is not in the tokenizer's vocabulary.
     """
-    counts, max_id = _count_ids(store, on_progress)
+    limit = tokenizer.vocab_size if tokenizer else 1 << 32
+    _check_id(store.meta.get("max_id", -1), limit)  # at once, where the store says it
+    counts, max_id = _count_ids(store, limit, on_progress)
     frequent = [] if counts is None else _most_frequent(counts)
     texts = None if tokenizer is None else [_decode(tokenizer, [token]) for token, _ in frequent]
     return Inspection(
@@ -181,8 +193,16 @@ def inspect_store(
     )
 
 
+def _check_id(max_id: int, vocab_size: int) -> None:
+    if max_id >= vocab_size:
+        raise ValueError(
+            f"the store has the id {max_id}, but the tokenizer only ids below {vocab_size}: give "
+            "the tokenizer that the store was made with"
+        )
+
+
 def _count_ids(
-    store: TokenStore, on_progress: Callable[[int, int], None]
+    store: TokenStore, limit: int, on_progress: Callable[[int, int], None]
 ) -> tuple[Counts | None, int]:
     """Return how often each id occurs, None if that would take too much memory; and the largest."""
     counts: Counts | None = np.zeros(0, np.int64)
@@ -190,6 +210,7 @@ def _count_ids(
     for first in range(0, len(store), _CHUNK_TOKENS):
         tokens = store[first : first + _CHUNK_TOKENS]
         max_id = max(max_id, int(tokens.max()))
+        _check_id(max_id, limit)
         if max_id >= _LARGEST_COUNTED_ID:
             counts = None
         if counts is not None:

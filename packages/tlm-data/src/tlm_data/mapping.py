@@ -16,11 +16,9 @@ _OPTIONS: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) els
 def map_file(
     path: str | Path, dtype: np.dtype[Any], num_items: int, offset_bytes: int = 0
 ) -> npt.NDArray[Any]:
-    """Map part of a file for reading; pages are read from disk when they are touched.
+    """Map part of a file for reading, as `map_bytes` does.
 
-    The result is a plain array, whose slices cost a fifth of those of `numpy.memmap`. Before
-    Python 3.13 each mapping holds a file descriptor; where there are too few, this process's own
-    limit is raised as far as the system lets it.
+    The result is a plain array, whose slices cost a fifth of those of `numpy.memmap`.
 
     Args:
         path: The file.
@@ -34,19 +32,35 @@ def map_file(
     Raises:
         OSError: The file is missing, or too many are open.
     """
+    return np.frombuffer(map_bytes(path), dtype, num_items, offset_bytes)
+
+
+def map_bytes(path: str | Path) -> mmap.mmap | bytes:
+    """Map a file for reading; pages are read from disk when they are touched.
+
+    Before Python 3.13 each mapping holds a file descriptor; where there are too few, this
+    process's own limit is raised as far as the system lets it.
+
+    Returns:
+        The mapping; no bytes for an empty file, which cannot be mapped.
+
+    Raises:
+        OSError: The file is missing, or too many are open.
+    """
     try:
-        mapped = _map(path)
+        return _map(path)
     except OSError as error:
         if error.errno != errno.EMFILE:
             raise
         _raise_limit()
-        mapped = _map(path)
-    return np.frombuffer(mapped, dtype, num_items, offset_bytes)
+        return _map(path)
 
 
-def _map(path: str | Path) -> mmap.mmap:
+def _map(path: str | Path) -> mmap.mmap | bytes:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
+        if not os.fstat(descriptor).st_size:
+            return b""
         return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ, **_OPTIONS)
     finally:
         os.close(descriptor)

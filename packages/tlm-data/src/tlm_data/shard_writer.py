@@ -1,40 +1,42 @@
 """Writing one shard of a token store, and the description that makes shards a store."""
 
-import glob
-import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
 from tlm_data import atomic
+from tlm_data.growing_file import GrowingFile
+from tlm_data.integers import whole_number
 from tlm_data.store_meta import (
     DTYPES,
     FORMAT,
     INDEX_DTYPE,
+    MAX_VOCAB_SIZE,
     META_FILE,
     VERSION,
+    check_meta,
+    check_shards,
     dtype_name,
     summarize,
 )
 
 Ids = Sequence[int] | npt.NDArray[Any]
 
-RESERVE_BYTES = 8 << 20
-_BUFFER_BYTES = 1 << 17
+_TOKENS_STEP_BYTES = 8 << 20
+_INDEX_STEP_BYTES = 1 << 16
+_MAX_BYTES = (1 << 63) - 1
 
 
 class ShardWriter:
     """Writes the token file `NAME.bin` and its index `NAME.idx`; they appear when it is closed.
 
     Whole documents come in batches, a document too long for memory in pieces. Ids are checked
-    before any of them is written. Memory does not grow with the shard, but for eight bytes a
-    document. What a killed writer left behind is removed by the next one of the same name.
+    before any of them is written. Memory does not grow with the shard. What a killed writer left
+    behind is removed by the next one of the same name.
 
     As a context manager it gives the shard up where the block raises; `close` publishes it.
 
@@ -42,28 +44,29 @@ class ShardWriter:
         folder: Where the shard goes; must exist.
         name: The files' name without suffix, such as `shard-00000`.
         vocab_size: Ids must be below this. It also chooses the dtype: uint16 up to 65,536.
+
+    Raises:
+        TypeError: `vocab_size` is not an integer.
+        ValueError: It is not between 1 and 2**32.
+        OSError: The disk is full.
     """
 
     def __init__(self, folder: str | Path, name: str, *, vocab_size: int) -> None:
-        self._vocab_size = vocab_size
-        self._dtype = DTYPES[dtype_name(vocab_size)]
-        self._bin = Path(folder) / f"{name}.bin"
-        self._idx = Path(folder) / f"{name}.idx"
-        for path in (self._bin, self._idx):
-            for left_behind in path.parent.glob(f".{glob.escape(path.name)}.*"):
-                left_behind.unlink(missing_ok=True)
-        self._temporary = atomic.temporary_sibling(self._bin)
-        self._raw = io.FileIO(self._temporary, "xb")
-        self._file = io.BufferedWriter(self._raw, _BUFFER_BYTES)
-        self._reserved_bytes = 0
-        self._digest = xxhash.xxh3_128()
+        self._vocab_size = whole_number("vocab_size", vocab_size, 1, MAX_VOCAB_SIZE)
+        self._dtype = DTYPES[dtype_name(self._vocab_size)]
         self._num_tokens = 0
         self._num_documents = 0
         self._num_bytes = 0
         self._max_id = -1
         self._longest = 0
-        self._ends: list[npt.NDArray[np.int64]] = []
         self._before_open: tuple[int, int, int, Any] | None = None
+        self._bin = GrowingFile(Path(folder) / f"{name}.bin", _TOKENS_STEP_BYTES)
+        self._idx = GrowingFile(Path(folder) / f"{name}.idx", _INDEX_STEP_BYTES)
+        try:
+            self._add_ends(np.zeros(1, INDEX_DTYPE))
+        except BaseException:
+            self.abort()
+            raise
 
     def __enter__(self) -> "ShardWriter":
         """Return the writer."""
@@ -97,25 +100,21 @@ class ShardWriter:
             num_bytes: Bytes of text that the ids stand for.
 
         Raises:
+            TypeError: `num_bytes` is not an integer; nothing is written.
             ValueError: An id is not in the vocabulary, or the lengths do not add up to n;
                 nothing is written.
             OSError: The disk is full.
         """
         if self._before_open is not None:
-            raise ValueError(f"{self._bin}: end or discard the open document first")
-        lengths = np.asarray(lengths, dtype=np.int64)
+            raise ValueError(f"{self._bin.path}: end or discard the open document first")
         tokens = np.asarray(ids)
-        if int(lengths.sum()) != tokens.size or (lengths.size and int(lengths.min()) < 0):
-            raise ValueError(
-                f"lengths must add up to the {tokens.size} ids, but are {int(lengths.sum())} "
-                f"in all for {lengths.size} documents"
-            )
+        lengths = _check_lengths(np.asarray(lengths), tokens.size)
         if lengths.size and not lengths.all():
             lengths = lengths[lengths > 0]
         start = self._num_tokens
         self._append(tokens, num_bytes)
         if lengths.size:
-            self._ends.append(np.cumsum(lengths) + start)
+            self._add_ends(np.cumsum(lengths) + start)
             self._num_documents += lengths.size
             self._longest = max(self._longest, int(lengths.max()))
 
@@ -127,12 +126,13 @@ class ShardWriter:
             num_bytes: Bytes of text that the ids stand for.
 
         Raises:
+            TypeError: `num_bytes` is not an integer; nothing of the piece is written.
             ValueError: An id is not in the vocabulary; nothing of the piece is written.
             OSError: The disk is full.
         """
         if self._before_open is None:
             state = self._num_tokens, self._num_bytes, self._max_id
-            self._before_open = (*state, self._digest.copy())
+            self._before_open = (*state, self._bin.mark())
         self._append(np.asarray(ids), num_bytes)
 
     def end_document(self) -> None:
@@ -142,7 +142,7 @@ class ShardWriter:
         length = self._num_tokens - self._before_open[0]
         self._before_open = None
         if length:
-            self._ends.append(np.array([self._num_tokens]))
+            self._add_ends(np.array([self._num_tokens]))
             self._num_documents += 1
             self._longest = max(self._longest, length)
 
@@ -150,9 +150,9 @@ class ShardWriter:
         """Take the open document back, as if it had never been; without one nothing happens."""
         if self._before_open is None:
             return
-        self._num_tokens, self._num_bytes, self._max_id, self._digest = self._before_open
+        self._num_tokens, self._num_bytes, self._max_id, end = self._before_open
         self._before_open = None
-        self._file.seek(self._num_tokens * self._dtype.itemsize)
+        self._bin.rewind(end)
 
     def close(self) -> dict[str, Any]:
         """Publish both files under their names and return the shard's entry in `meta.json`.
@@ -162,56 +162,57 @@ class ShardWriter:
             OSError: The disk is full.
         """
         if self._before_open is not None:
-            raise ValueError(f"{self._bin}: end or discard the open document first")
-        size_bytes = self._num_tokens * self._dtype.itemsize
-        index = np.concatenate([np.zeros(1, np.int64), *self._ends]).astype(INDEX_DTYPE).tobytes()
-        with atomic.naming_a_full_disk(self._bin, size_bytes):
-            self._file.truncate(size_bytes)  # what was reserved or taken back
-            os.fsync(self._file.fileno())
-            self._file.close()
-        atomic.write_file(self._idx, index)
-        self._temporary.replace(self._bin)
-        atomic.fsync_path(self._bin.parent)
+            raise ValueError(f"{self._bin.path}: end or discard the open document first")
+        checksum, index_checksum = self._bin.finish(), self._idx.finish()
+        self._idx.publish()
+        self._bin.publish()
+        atomic.fsync_path(self._bin.path.parent)
         return {
-            "file": self._bin.name,
-            "index": self._idx.name,
+            "file": self._bin.path.name,
+            "index": self._idx.path.name,
             "num_tokens": self._num_tokens,
             "num_documents": self._num_documents,
             "num_bytes": self._num_bytes,
             "max_id": self._max_id,
             "longest_document_tokens": self._longest,
-            "xxh3_128": self._digest.hexdigest(),
-            "index_xxh3_128": xxhash.xxh3_128_hexdigest(index),
+            "xxh3_128": checksum,
+            "index_xxh3_128": index_checksum,
         }
 
     def abort(self) -> None:
         """Give the shard up: remove what was written; after `close` nothing happens."""
-        self._raw.close()  # not through the buffer, which would write what it still holds
-        self._temporary.unlink(missing_ok=True)
+        self._bin.abort()
+        self._idx.abort()
 
     def _append(self, tokens: npt.NDArray[Any], num_bytes: int) -> None:
+        num_bytes = whole_number("num_bytes", num_bytes, 0, _MAX_BYTES - self._num_bytes)
         if tokens.size:
             max_id = check_ids(tokens, self._vocab_size)
-            data = np.ascontiguousarray(tokens, dtype=self._dtype).data
-            self._reserve(data.nbytes)
-            with atomic.naming_a_full_disk(self._bin, self._reserved_bytes):
-                self._file.write(data)
-            self._digest.update(data)
+            self._bin.write(np.ascontiguousarray(tokens, dtype=self._dtype).data)
             self._num_tokens += tokens.size
             self._max_id = max(self._max_id, max_id)
         self._num_bytes += num_bytes
 
-    def _reserve(self, more_bytes: int) -> None:
-        needed = self._num_tokens * self._dtype.itemsize + more_bytes
-        if needed <= self._reserved_bytes:
-            return
-        try:
-            size_bytes = max(needed, self._reserved_bytes + RESERVE_BYTES)
-            atomic.reserve(self._file, size_bytes)
-        except OSError:  # less than a whole step may still fit
-            size_bytes = needed
-            atomic.reserve(self._file, size_bytes)
-        self._reserved_bytes = size_bytes
+    def _add_ends(self, ends: npt.NDArray[Any]) -> None:
+        self._idx.write(ends.astype(INDEX_DTYPE).data)
+
+
+def _check_lengths(lengths: npt.NDArray[Any], num_tokens: int) -> npt.NDArray[np.int64]:
+    if not lengths.size:
+        lengths = lengths.astype(np.int64)  # numpy makes an empty list one of floats
+    if lengths.dtype.kind not in "iu" or lengths.ndim != 1:
+        raise ValueError(
+            f"lengths must be integers in one dimension, not {lengths.dtype} of shape "
+            f"{lengths.shape}"
+        )
+    smallest, largest = (int(lengths.min()), int(lengths.max())) if lengths.size else (0, 0)
+    # Each is checked first, so that the sum cannot wrap.
+    if smallest < 0 or largest > num_tokens or int(lengths.sum()) != num_tokens:
+        raise ValueError(
+            f"lengths must add up to the {num_tokens} ids, but {lengths.size} documents of "
+            f"{smallest} to {largest} tokens do not"
+        )
+    return lengths.astype(np.int64, copy=False)
 
 
 def check_ids(tokens: npt.NDArray[Any], vocab_size: int) -> int:
@@ -255,15 +256,36 @@ def write_meta(
 
     Returns:
         What was written.
+
+    Raises:
+        TypeError: `vocab_size` is not an integer, or `tokenizer_fingerprint` not a string.
+        ValueError: They do not fit the shards, or an entry of `shards` lacks something; then
+            nothing is written.
     """
+    check_fingerprint(tokenizer_fingerprint)
+    file = Path(folder) / META_FILE
+    shards = list(shards)
+    check_shards(file, shards)
+    vocab_size = whole_number("vocab_size", vocab_size, 1, MAX_VOCAB_SIZE)
     meta = {
         "format": FORMAT,
         "version": VERSION,
         "dtype": dtype_name(vocab_size),
         "vocab_size": vocab_size,
         "tokenizer_fingerprint": tokenizer_fingerprint,
-        **summarize(list(shards)),
-        "shards": list(shards),
+        **summarize(shards),
+        "shards": shards,
     }
-    atomic.write_file(Path(folder) / META_FILE, json.dumps(meta, indent=2) + "\n")
+    check_meta(file, meta)
+    atomic.write_file(file, json.dumps(meta, indent=2) + "\n")
     return meta
+
+
+def check_fingerprint(tokenizer_fingerprint: str) -> None:
+    """Refuse what `meta.json` could not hold as the tokenizer's fingerprint.
+
+    Raises:
+        TypeError: It is not a string.
+    """
+    if not isinstance(tokenizer_fingerprint, str):
+        raise TypeError(f"tokenizer_fingerprint={tokenizer_fingerprint!r} must be a string")

@@ -13,40 +13,27 @@ import glob
 import hashlib
 import itertools
 import json
-import os
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from tlm_data.checksum import xxh3_file
-from tlm_data.mapping import map_file
-from tlm_data.store_meta import DTYPES, META_FILE, WAY_OUT, check_shard, read_meta
+from tlm_data.shard_files import Offsets, Tokens, check_rising, map_shard, verify_shard
+from tlm_data.store_meta import DTYPES, read_meta
 from tlm_data.store_meta import TokenStoreError as TokenStoreError
-
-Tokens = npt.NDArray[np.unsignedinteger[Any]]
-Offsets = npt.NDArray[np.int64]
-
-
-class TokenFile(NamedTuple):
-    """Where some tokens of a store are: a run of raw ids in a file."""
-
-    path: str
-    num_tokens: int
-    offset_bytes: int = 0
 
 
 class TokenStore:
     """A read-only sequence of tokens on disk, memory-mapped.
 
-    Slices are numpy arrays: `store[0:256]`. Make one with `open`. It pickles by its path, so
-    that another process maps the same files.
+    Slices are numpy arrays: `store[0:256]`. Make one with `open`. It stays what it was when the
+    folder is replaced by another meanwhile. It pickles by its path, so that another process maps
+    the same files.
 
     Attributes:
-        path: The folder.
+        path: The folder, absolute.
         meta: The content of `meta.json`; empty for files that have none.
         dtype: Of the ids, uint16 or uint32.
         shards: The ids of each file that has any, each (tokens in the file,), memory-mapped.
@@ -62,21 +49,20 @@ class TokenStore:
 
     def __init__(self, path: Path, meta: dict[str, Any]) -> None:
         """Map the shards that `meta` lists; `open` reads and checks it first."""
+        self.path = path.absolute()
         self.meta = meta
         self.vocab_size = meta["vocab_size"]
         self.num_bytes = meta["num_bytes"]
         self.tokenizer_fingerprint = meta["tokenizer_fingerprint"]
-        self._entries = [shard for shard in meta["shards"] if shard["num_tokens"]]
-        files = [TokenFile(f"{path}{os.sep}{s['file']}", s["num_tokens"]) for s in self._entries]
-        self._map(path, files, DTYPES[meta["dtype"]])
+        mapped = [(shard, *map_shard(path, shard, meta["dtype"])) for shard in meta["shards"]]
+        filled = [entry for entry in mapped if entry[0]["num_tokens"]]
+        self._mapped_offsets = [(offsets, shard["index"]) for shard, _, offsets in filled]
+        self._set_shards([tokens for _, tokens, _ in filled], DTYPES[meta["dtype"]])
 
-    def _map(self, path: Path, files: Sequence[TokenFile], dtype: np.dtype[Any]) -> None:
-        self.path = path
+    def _set_shards(self, shards: list[Tokens], dtype: np.dtype[Any]) -> None:
         self.dtype = dtype
-        self.shards: list[Tokens] = [
-            map_file(file.path, dtype, file.num_tokens, file.offset_bytes) for file in files
-        ]
-        self.starts = [0, *itertools.accumulate(file.num_tokens for file in files)]
+        self.shards = shards
+        self.starts = [0, *itertools.accumulate(map(len, shards))]
         self._offsets: dict[int, Offsets] = {}
 
     @classmethod
@@ -100,10 +86,7 @@ class TokenStore:
             from tlm_data.bin_files import open_bin
 
             return open_bin(path)
-        meta = read_meta(path)
-        for shard in meta["shards"]:
-            check_shard(path, shard, meta["dtype"])
-        return cls(path, meta)
+        return cls(path, read_meta(path))
 
     def __len__(self) -> int:
         """Return the number of tokens."""
@@ -184,11 +167,9 @@ class TokenStore:
     def _document_offsets(self, number: int) -> Offsets:
         """Return where the documents of a shard start, and its length, memory-mapped."""
         if number not in self._offsets:
-            shard = self._entries[number]
-            # Offsets are far below 2**63, so that they are the same numbers as int64.
-            self._offsets[number] = map_file(
-                self.path / shard["index"], np.dtype("<i8"), shard["num_documents"] + 1
-            )
+            offsets, name = self._mapped_offsets[number]
+            check_rising(offsets, self.path / name)  # at first use: it reads all of them
+            self._offsets[number] = offsets
         return self._offsets[number]
 
     @property
@@ -202,20 +183,16 @@ class TokenStore:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def verify(self, on_progress: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Read every file and compare it with its checksum.
+        """Read every file and compare it with what `meta.json` says of it.
 
         Args:
             on_progress: Called often with the bytes read and the bytes of the whole store.
 
         Raises:
-            TokenStoreError: A file differs; the message names it.
+            TokenStoreError: A file cannot be read or differs; the message names it.
         """
-        files = [
-            (self.path / shard[file], shard[checksum])
-            for shard in self.meta["shards"]
-            for file, checksum in (("file", "xxh3_128"), ("index", "index_xxh3_128"))
-        ]
-        total = sum(path.stat().st_size for path, _ in files)
+        total = len(self) * self.dtype.itemsize
+        total += sum(8 * (shard["num_documents"] + 1) for shard in self.meta["shards"])
         done = 0
 
         def on_read(num_bytes: int) -> None:
@@ -223,13 +200,8 @@ class TokenStore:
             done += num_bytes
             on_progress(done, total)
 
-        for path, expected in files:
-            found = xxh3_file(path, on_read)
-            if found != expected:
-                raise TokenStoreError(
-                    f"{path} is damaged: its XXH3 checksum is {found}, {META_FILE} says "
-                    f"{expected}; {WAY_OUT}"
-                )
+        for shard in self.meta["shards"]:
+            verify_shard(self.path, shard, self.meta["dtype"], on_read)
 
 
 def _open_same(path: Path, fingerprint: str) -> TokenStore:
