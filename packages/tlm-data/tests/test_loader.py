@@ -1,6 +1,12 @@
+import copy
 import json
+import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,7 +133,7 @@ def test_the_batch_of_a_step_depends_on_the_step_alone(
     for step in [*range(29, -1, -1), 7, 7, 8]:
         assert_equal(loader.batch(step), expected[step])
         assert loader.next_sample == 150
-    with pytest.raises(ValueError, match="step=-1 is not one of this loader"):
+    with pytest.raises(ValueError, match="step=-1 must be at least 0"):
         loader.batch(-1)
 
 
@@ -183,7 +189,7 @@ def test_samples_with_an_end_end(world_size: int, prefetch: bool) -> None:
     assert starts.tolist() == list(range(0, 41, 4))
     with pytest.raises(StopIteration):
         next(loaders[0])
-    with pytest.raises(ValueError, match="step=3 is not one of this loader"):
+    with pytest.raises(ValueError, match="step=3 is past the end: these are 11 samples"):
         loaders[0].batch(3)
 
 
@@ -191,24 +197,127 @@ def test_parts_that_do_not_come_out_even_are_refused() -> None:
     samples = RandomWindows(np.arange(20), 4, seed=0)
     with pytest.raises(ValueError, match="batch_size=32 must be a positive multiple of world_si"):
         Loader(samples, 32, world_size=6)
-    with pytest.raises(ValueError, match="batch_size=0 must be a positive multiple"):
+    with pytest.raises(ValueError, match="batch_size=0 must be at least 1"):
         Loader(samples, 0)
-    for rank in (-1, 2):
-        with pytest.raises(ValueError, match=f"rank={rank} must lie between 0 and world_size"):
-            Loader(samples, 4, rank=rank, world_size=2)
+    with pytest.raises(ValueError, match="rank=-1 must be at least 0"):
+        Loader(samples, 4, rank=-1, world_size=2)
+    with pytest.raises(ValueError, match="rank=2 must lie between 0 and world_size - 1 = 1"):
+        Loader(samples, 4, rank=2, world_size=2)
+    with pytest.raises(ValueError, match="must be consecutive, from 0 on and below"):
+        Loader(samples, 4).batch(2**61)
 
 
 def test_what_goes_wrong_in_the_thread_is_raised_where_the_batch_is_asked_for() -> None:
     class Broken(RandomWindows):
+        broken = True
+
         def rows(self, numbers: range) -> Batch:
-            if numbers.start >= 4:
+            if numbers.start >= 4 and self.broken:
                 raise OSError("the disk is gone")
             return super().rows(numbers)
 
-    loader = Loader(Broken(np.arange(20), 4, seed=0), 2, prefetch=True)
+    samples = Broken(np.arange(20), 4, seed=0)
+    loader = Loader(samples, 2, prefetch=True)
     assert next(loader).inputs.shape == next(loader).inputs.shape == (2, 4)
-    with pytest.raises(OSError, match="the disk is gone"):
+    for _ in range(2):
+        with pytest.raises(OSError, match="the disk is gone"):
+            next(loader)
+    samples.broken = False  # and what went wrong once does not stay wrong
+    whole = RandomWindows(np.arange(20), 4, seed=0).rows(range(4, 8))
+    assert_equal(next(loader), Batch(whole.inputs[:2], whole.targets[:2]))
+    assert_equal(next(loader), Batch(whole.inputs[2:], whole.targets[2:]))
+
+
+@KINDS
+@pytest.mark.parametrize("copy_of", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy])
+def test_a_copy_goes_on_from_the_same_place(
+    store: TokenStore, make: MakeSamples, copy_of: Callable[[Loader], Loader]
+) -> None:
+    for prefetch in (False, True):
+        loader = Loader(make(store), 6, prefetch=prefetch)
+        for _ in range(5):
+            next(loader)
+        again = copy_of(loader)
+        for _ in range(20):
+            assert_equal(next(again), next(loader))
+
+
+@KINDS
+def test_a_pickle_is_small(store: TokenStore, make: MakeSamples) -> None:
+    loader = Loader(make(store), 6, prefetch=True)
+    for _ in range(5):
         next(loader)
+    assert len(pickle.dumps(loader)) < 8000
+    assert len(pickle.dumps(SequentialWindows(store, 8))) < 1000
+    array = np.arange(10_000, dtype=np.uint16)
+    assert len(pickle.dumps(Loader(SequentialWindows(array, 256), 8))) < 1.1 * array.nbytes
+
+
+FORK = """
+import multiprocessing, sys
+sys.path.insert(0, sys.argv[1])
+from test_loader import epochs, mixed, packed, random
+from tlm_data import Loader, TokenStore
+
+def read(loader, queue):
+    queue.put([next(loader).inputs.tolist() for _ in range(10)])
+
+fork = multiprocessing.get_context("fork")
+for make in (random, epochs, packed, mixed):
+    loader, queue = Loader(make(TokenStore.open(sys.argv[2])), 6, prefetch=True), fork.SimpleQueue()
+    for _ in range(5):
+        next(loader)
+        child = fork.Process(target=read, args=(loader, queue))
+        child.start()
+        found = queue.get()
+        child.join()
+        assert child.exitcode == 0
+        assert found == [next(loader).inputs.tolist() for _ in range(10)]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_goes_on_from_the_same_place(store: TokenStore) -> None:
+    command = [sys.executable, "-c", FORK, str(Path(__file__).parent), str(store.path)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stderr
+
+
+@KINDS
+def test_a_state_is_json_whatever_integers_it_was_made_of(
+    store: TokenStore, make: MakeSamples
+) -> None:
+    loader = Loader(make(store, np.int64(24), np.uint32(3)), np.int64(4))  # type: ignore[arg-type]
+    for _ in range(3):
+        next(loader)
+    state = json.loads(json.dumps(loader.state_dict()))
+    again = Loader(make(store, 24, 3), 4)
+    again.load_state_dict(state)
+    assert_equal(next(again), next(loader))
+
+
+@KINDS
+def test_what_is_no_state_is_refused_and_changes_nothing(
+    store: TokenStore, make: MakeSamples
+) -> None:
+    loader, unbroken = Loader(make(store), 4), Loader(make(store), 4)
+    for _ in range(3):
+        assert_equal(next(loader), next(unbroken))
+    state = unbroken.state_dict()
+    broken: list[Any] = [None, {}, {"next_sample": 0}]
+    broken += [state | {"next_sample": n} for n in (-5, 1.5, "3", None, True)]
+    broken += [state | {"cursor": c} for c in ([-1, 0], ["a", 1], [0], 3, {}, [0, 1, 2, 3])]
+    for wrong in broken:
+        with pytest.raises(ValueError, match=r"state=|next_sample=|cursor="):
+            loader.load_state_dict(wrong)
+        assert loader.next_sample == 12
+    for _ in range(3):
+        assert_equal(next(loader), next(unbroken))
+    ending = Loader(SequentialWindows(np.arange(9), 4), 1)
+    ending.load_state_dict(ending.state_dict() | {"next_sample": 2})
+    assert list(ending) == []
+    with pytest.raises(ValueError, match="next_sample=3 must be at most 2, the samples' end"):
+        ending.load_state_dict(ending.state_dict() | {"next_sample": 3})
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -53,6 +53,9 @@ def test_weights_are_meant_as_they_are_written() -> None:
     assert mixture.shares == [Fraction(7, 10), Fraction(2, 10), Fraction(1, 10)]
     assert Mixture([(source(0), 3), (source(1), 1)]).shares == [Fraction(3, 4), Fraction(1, 4)]
     assert Mixture([(source(0), 0.2)]).rows(range(9)).inputs.shape == (9, 4)
+    weights = (np.float32(0.1), np.int64(1), Fraction(1, 10))
+    mixture = Mixture([(source(i), weight) for i, weight in enumerate(weights)])  # type: ignore[misc]
+    assert mixture.shares == [Fraction(1, 12), Fraction(10, 12), Fraction(1, 12)]
 
 
 def test_mixtures_of_mixtures_and_of_other_kinds() -> None:
@@ -65,9 +68,16 @@ def test_mixtures_of_mixtures_and_of_other_kinds() -> None:
 def test_what_cannot_be_mixed_is_refused() -> None:
     with pytest.raises(ValueError, match="a mixture needs at least one source"):
         Mixture([])
-    for weight in (0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match=f"weight={weight} must be positive and finite"):
-            Mixture([(source(0), weight), (source(1), 1)])
+    for weight in (0, -1.0, float("nan"), float("inf"), True, None, "a"):
+        with pytest.raises(ValueError, match=f"weight={weight!r} must be a number, positive"):
+            Mixture([(source(0), weight), (source(1), 1)])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"weight=tensor\(0\.5000\) must be a number"):
+        Mixture([(source(0), torch.tensor(0.5)), (source(1), 1)])  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"weight=1 is less than one in 10000 of all weights"):
+        Mixture([(source(0), 10**400), (source(1), 1)])
+    twice = source(0)
+    with pytest.raises(ValueError, match="the same samples twice would repeat each of their rows"):
+        Mixture([(twice, 1), (source(1), 1), (twice, 2)])
     with pytest.raises(ValueError, match=r"weight=1e-09 is less than one in 10000 of all weights"):
         Mixture([(source(0), 1), (source(1), 1e-9)])
     with pytest.raises(ValueError, match=r"context_length must be one .* but is \[4, 5\]"):

@@ -197,11 +197,16 @@ def test_what_cannot_be_packed_is_refused(tmp_path: Path) -> None:
         PackedDocuments(make_store(tmp_path / "one", [1]), 8, seed=0)
     store = make_store(tmp_path / "store", [9])
     for name in ("context_length", "block_tokens", "group_tokens"):
-        sizes = {"context_length": 8, name: 0}
+        sizes: dict[str, float] = {"context_length": 8, name: 0}
         with pytest.raises(ValueError, match=f"{name}=0 must be at least 1"):
             PackedDocuments(store, seed=0, **sizes)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="seed=-1 must not be negative"):
+        sizes[name] = 8.5
+        with pytest.raises(ValueError, match=rf"{name}=8\.5 must be a whole number"):
+            PackedDocuments(store, seed=0, **sizes)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="seed=-1 must be at least 0"):
         PackedDocuments(store, 8, seed=-1)
+    with pytest.raises(TypeError, match="store=ndarray must be a TokenStore, which knows where"):
+        PackedDocuments(np.arange(99), 8, seed=0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"numbers=range\(-1, 3\) must be consecutive"):
         PackedDocuments(store, 8, seed=0).rows(range(-1, 3))
 
@@ -217,6 +222,41 @@ def test_a_document_belongs_to_the_block_of_its_pieces_starts() -> None:
     assert documents.tolist() == [0, 0]
     assert starts.tolist() == [10, 20]
     assert lengths.tolist() == [10, 4]  # the document's last token is a target alone
+
+
+def test_memory_grows_with_a_group_and_not_with_the_context(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", [1000] * 2000)
+    samples = PackedDocuments(store, 1 << 18, seed=0, group_tokens=1 << 20)
+    samples.rows(range(1))
+    assert samples._buffer is not None
+    assert len(samples._buffer) <= 1.5 * (1 << 20)
+
+
+def test_a_read_that_fails_midway_does_not_change_the_rows_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store(tmp_path / "store", [9] * 400)
+
+    def make() -> PackedDocuments:
+        return PackedDocuments(store, 16, seed=0, block_tokens=100, group_tokens=400)
+
+    expected = make().rows(range(40))
+    samples = make()
+    # A place within the first group, whose tokens are then overwritten by those of the next.
+    samples.rows(range(3))
+    concatenate = np.concatenate
+
+    def failing(parts: list[np.ndarray], **options: np.ndarray) -> np.ndarray:
+        result = concatenate(parts, **options)  # type: ignore[call-overload]
+        if "out" in options:
+            raise OSError("the disk is gone")
+        return np.asarray(result)
+
+    monkeypatch.setattr(np, "concatenate", failing)
+    with pytest.raises(OSError, match="the disk is gone"):
+        samples.rows(range(3, 40))
+    monkeypatch.undo()
+    assert torch.equal(samples.rows(range(3, 40)).inputs, expected.inputs[3:])
 
 
 LARGE = """

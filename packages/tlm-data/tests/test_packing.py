@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -39,6 +41,15 @@ def test_typical_documents_fill_rows_to_97_percent_and_more(mean: int, capacity:
     lengths = np.concatenate([full, rests[rests > 0]])
     _, num_rows = pack(lengths, capacity)
     assert lengths.sum() / (num_rows * capacity) > 0.97
+
+
+def test_a_wide_row_costs_no_memory_of_its_width() -> None:
+    tracemalloc.start()
+    rows, _ = pack(np.full(16, 10, dtype=np.int64), 1 << 24)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows.tolist() == [0] * 16
+    assert peak_bytes < 1 << 24  # one number a place would be 2**27
 
 
 @given(numbers=st.lists(st.one_of(st.integers(0, 9), st.integers(0, 2**40))))

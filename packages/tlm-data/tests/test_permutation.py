@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -48,6 +50,17 @@ def test_each_thing_and_each_pair_is_as_likely_as_any_other(size: int) -> None:
         assert chi_squared_sigmas(steps[1:], num_orders / (size - 1)) < 5
 
 
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 6])
+def test_every_order_of_few_things_is_as_likely(size: int) -> None:
+    num_orders = 100 * math.factorial(size) + 20_000
+    keys = np.repeat(hash64(stream_key(size), np.arange(num_orders)), size)
+    orders = permute(np.tile(np.arange(size), num_orders), size, keys).reshape(-1, size)
+    numbers = orders @ size ** np.arange(size)
+    _, counts = np.unique(numbers, return_counts=True)
+    assert len(counts) == math.factorial(size)
+    assert chi_squared_sigmas(counts, num_orders / len(counts)) < 4
+
+
 def test_neighbours_go_far_apart() -> None:
     order = permute(np.arange(10_000), 10_000, stream_key(0))
     mean_distance = np.abs(np.diff(order)).mean()
@@ -66,5 +79,14 @@ def test_bits_of_the_hash_are_fair_and_change_with_each_bit_of_the_number() -> N
 
 
 def test_keys_depend_on_all_of_their_entropy() -> None:
-    keys = {int(stream_key(*entropy)[0]) for entropy in [(0,), (1,), (0, 1), (1, 0), (1, 1)]}
-    assert len(keys) == 5
+    small = [(0,), (1,), (0, 1), (1, 0), (1, 1), (5, 1)]
+    large = [
+        (5 + 2**32, 0),
+        (5 + 2**32,),
+        (5, 2**32),
+        (5 + 2**32, 1),
+        (5 + 2**32 + 2**64,),
+        (2**96,),
+    ]
+    keys = {int(stream_key(*entropy)[0]) for entropy in small + large}
+    assert len(keys) == len(small + large)

@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_a_text_shorter_than_a_context_is_refused(length: int) -> None:
             windows(tokens, 8, seed=0)
         with pytest.raises(ValueError, match="context_length=0 must be at least 1"):
             windows(np.arange(9), 0, seed=0)
-        with pytest.raises(ValueError, match="seed=-1 must not be negative"):
+        with pytest.raises(ValueError, match="seed=-1 must be at least 0"):
             windows(np.arange(9), 8, seed=-1)
 
 
@@ -111,7 +112,12 @@ def test_rows_depend_on_seed_and_number_alone(windows: type) -> None:
         batch.inputs.zero_()  # who has a batch may write into it
     assert not torch.equal(whole.inputs[:100], windows(tokens, 16, seed=4).rows(range(100)).inputs)
     assert jumping.rows(range(5, 5)).inputs.shape == (0, 16)
-    for numbers in (range(-1, 3), range(0, 8, 2)):
+    for numbers in (
+        range(-1, 3),
+        range(0, 8, 2),
+        range(8999, 9003, 2),
+        range(2**62 - 1, 2**62 + 1),
+    ):
         with pytest.raises(ValueError, match="must be consecutive, from 0 on"):
             jumping.rows(numbers)
 
@@ -170,7 +176,7 @@ def test_windows_in_order_score_every_token_once(
 
 @pytest.mark.parametrize("length", [0, 1])
 def test_one_token_cannot_be_scored(length: int) -> None:
-    with pytest.raises(ValueError, match=f"{length} tokens are too few to evaluate on"):
+    with pytest.raises(ValueError, match=f"the corpus has {length} tokens, at least 2"):
         SequentialWindows(np.arange(length), 8)
 
 
@@ -224,3 +230,62 @@ def test_memmaps_and_strided_arrays_are_read(tmp_path: Path) -> None:
     strided = np.repeat(tokens, 2)[::2]
     for other in (memmap, strided):
         assert torch.equal(RandomWindows(other, 9, seed=0).rows(range(20)).inputs, expected)
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [np.arange(20.0), np.arange(20).reshape(4, 5), np.arange(20) > 3, np.array(5), np.array(["a"])],
+)
+def test_what_is_no_line_of_whole_numbers_is_refused(tokens: np.ndarray) -> None:
+    match = "must be whole numbers in one dimension"
+    for use in (
+        lambda: get_batch(tokens, 2, 3),
+        lambda: RandomWindows(tokens, 3, seed=0),
+        lambda: EpochWindows(tokens, 3, seed=0),
+        lambda: SequentialWindows(tokens, 3),
+    ):
+        with pytest.raises(ValueError, match=match):
+            use()
+
+
+def test_ids_come_out_as_they_are_or_not_at_all() -> None:
+    tokens = np.arange(20, dtype=np.uint64)
+    x, y = get_batch(tokens, 50, 3)
+    assert torch.equal(x + 1, y)
+    tokens[:] = 2**64 - 1
+    with pytest.raises(ValueError, match=f"token id {2**64 - 1} is too large"):
+        get_batch(tokens, 2, 3)
+
+
+@pytest.mark.parametrize("value", [1.5, "3", None, True, float("nan"), np.float64(2)])
+def test_numbers_that_are_not_whole_are_refused_by_name(value: Any) -> None:
+    tokens = np.arange(20)
+    for name, use in (
+        ("seed", lambda: RandomWindows(tokens, 3, seed=value)),
+        ("seed", lambda: EpochWindows(tokens, 3, seed=value)),
+        ("context_length", lambda: RandomWindows(tokens, value, seed=0)),
+        ("context_length", lambda: EpochWindows(tokens, value, seed=0)),
+        ("context_length", lambda: SequentialWindows(tokens, value)),
+        ("max_windows", lambda: SequentialWindows(tokens, 3, max_windows=value)),
+        ("context_length", lambda: get_batch(tokens, 3, value)),
+        ("batch_size", lambda: get_batch(tokens, value, 3)),
+        ("batch_size", lambda: Loader(RandomWindows(tokens, 3, seed=0), value)),
+        ("rank", lambda: Loader(RandomWindows(tokens, 3, seed=0), 4, rank=value, world_size=4)),
+        ("step", lambda: Loader(RandomWindows(tokens, 3, seed=0), 4).batch(value)),
+    ):
+        if value is None and name == "max_windows":
+            continue
+        with pytest.raises(ValueError, match=f"{name}=.* must be a whole number"):
+            use()
+
+
+@pytest.mark.parametrize("kind", [RandomWindows, EpochWindows])
+@pytest.mark.parametrize("world_size", [2, 8, 64])
+def test_a_ranks_starts_are_computed_for_many_steps_at_once(kind: type, world_size: int) -> None:
+    samples = kind(np.arange(10**6), 8, seed=0)
+    compute, calls = samples._starts._function, []
+    samples._starts._function = lambda numbers: calls.append(len(numbers)) or compute(numbers)
+    loader = Loader(samples, 4 * world_size, rank=world_size - 1, world_size=world_size)
+    for _ in range(200):
+        next(loader)
+    assert len(calls) <= 3 + 200 * 4 * world_size / 4096

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from bpe_tok import Tokenizer
-from tlm_data import IGNORE, Batch
+from tlm_data import IGNORE, Batch, Loader, SequentialWindows
+from tlm_layers import ModelConfig, TransformerLM
 from tlm_train import evaluate
 from tlm_train.trainer import token_bytes
 
@@ -52,8 +53,44 @@ def test_the_models_mode_is_given_back() -> None:
     model, ids = Model(), torch.zeros(1, 2, dtype=torch.int64)
     evaluate(model, [Batch(ids, ids)], torch.ones(4, dtype=torch.int64))
     assert modes == [False] and model.training
+    with pytest.raises(ValueError, match="must match all axes"):
+        evaluate(model, [Batch(ids, ids[:, :1])], torch.ones(4, dtype=torch.int64))
+    assert model.training
+    modes.clear()
     evaluate(model.eval(), [Batch(ids, ids)], torch.ones(4, dtype=torch.int64))
     assert not model.training
+
+
+def test_packed_documents_are_scored_each_alone() -> None:
+    torch.manual_seed(0)
+    sizes = {"d_model": 16, "num_layers": 1, "num_heads": 2, "d_ff": 24}
+    model = TransformerLM(ModelConfig(vocab_size=11, context_length=8, **sizes))
+    documents = [torch.randint(11, (length + 1,)) for length in (5, 3)]
+    packed = Batch(
+        torch.cat([ids[:-1] for ids in documents])[None],
+        torch.cat([ids[1:] for ids in documents])[None],
+        torch.tensor([[0] * 5 + [5] * 3], dtype=torch.int32),
+    )
+    alone = [Batch(ids[None, :-1], ids[None, 1:]) for ids in documents]
+    ones = torch.ones(11, dtype=torch.int64)
+    expected = evaluate(model, alone, ones).loss
+    assert evaluate(model, [packed], ones).loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_parts_without_a_target_count_for_nothing() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Embedding(18, 8), torch.nn.Linear(8, 18))
+    ones = torch.ones(18, dtype=torch.int64)
+    samples = SequentialWindows(torch.arange(18).numpy(), 8)  # 3 rows for 8 ranks
+    parts = [list(Loader(samples, 8, rank=rank, world_size=8)) for rank in range(8)]
+    assert {len(batch.inputs) for part in parts for batch in part} == {0, 1}
+    padding = Batch(torch.zeros(1, 8).long(), torch.full((1, 8), IGNORE))
+    scores = evaluate(model, [padding, *(batch for part in parts for batch in part)], ones)
+    assert scores == evaluate(model, Loader(samples, 1), ones)
+    for nothing in ([], [padding], parts[0] * 2):
+        with pytest.raises(ValueError, match="the batches have no target to score"):
+            evaluate(model, nothing, ones)
+    assert model.training
 
 
 def test_special_tokens_have_no_bytes() -> None:

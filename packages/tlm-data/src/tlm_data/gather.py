@@ -9,6 +9,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tlm_data.read_ahead import expect_random_reads
+from tlm_data.samples import require_whole
 from tlm_data.token_store import TokenStore
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -27,7 +28,8 @@ class WindowReader:
         at_random: Whether windows come from anywhere for long.
     """
 
-    def __init__(self, tokens: Tokens, width: int, *, at_random: bool = False) -> None:
+    def __init__(self, tokens: Tokens, width: int, at_random: bool = False) -> None:
+        self._arguments = tokens, width, at_random
         self._width = width
         if isinstance(tokens, TokenStore):
             self._shards = [np.asarray(shard) for shard in tokens.shards]
@@ -40,6 +42,10 @@ class WindowReader:
         # All windows of one array as a matrix, from which numpy takes many rows in one call.
         whole = len(self._shards) == 1
         self._windows = sliding_window_view(self._shards[0], width) if whole else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it reads from; the windows overlap, and as an array are far larger."""
+        return WindowReader, self._arguments
 
     def __call__(self, starts: npt.NDArray[np.int64]) -> Array:
         """Return the windows that start at each of `starts`, (len(starts), width)."""
@@ -73,27 +79,52 @@ def inputs_and_targets(windows: Array) -> tuple[torch.Tensor, torch.Tensor]:
 
     Returns:
         Two tensors of their own, int64, (batch, context_length).
+
+    Raises:
+        ValueError: An id is too large for int64.
     """
+    if windows.dtype == np.uint64 and windows.size and windows.max() >> np.uint64(63):
+        raise ValueError(f"token id {windows.max()} is too large: ids must be below 2**63")
     return (
         torch.from_numpy(windows[:, :-1].astype(np.int64)),
         torch.from_numpy(windows[:, 1:].astype(np.int64)),
     )
 
 
-def require_length(tokens: Tokens, context_length: int) -> int:
+def require_length(tokens: Tokens, least: int) -> int:
     """Return the number of tokens.
 
     Raises:
-        ValueError: They are fewer than `context_length + 1`, or that is not positive.
+        ValueError: They are fewer than `least`, or no whole numbers in one dimension.
     """
-    if context_length < 1:
-        raise ValueError(f"context_length={context_length} must be at least 1")
-    if len(tokens) < context_length + 1:
+    if not isinstance(tokens, TokenStore):
+        array = np.asarray(tokens)
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise ValueError(
+                f"tokens of shape {array.shape} and dtype {array.dtype} must be whole numbers in "
+                "one dimension"
+            )
+    if len(tokens) < least:
         raise ValueError(
-            f"the corpus has {len(tokens)} tokens, but context_length={context_length} needs at "
-            f"least {context_length + 1}: add text or lower context_length"
+            f"the corpus has {len(tokens)} tokens, at least {least} are needed: add text"
         )
     return len(tokens)
+
+
+def require_windows(tokens: Tokens, context_length: int) -> tuple[int, int]:
+    """Return the number of tokens and `context_length`, an int.
+
+    Raises:
+        ValueError: A window and its last target are longer than the text, or a value is none.
+    """
+    context_length = require_whole("context_length", context_length, 1)
+    num_tokens = require_length(tokens, 0)
+    if num_tokens < context_length + 1:
+        raise ValueError(
+            f"the corpus has {num_tokens} tokens, but context_length={context_length} needs at "
+            f"least {context_length + 1}: add text or lower context_length"
+        )
+    return num_tokens, context_length
 
 
 def fingerprint(tokens: Tokens) -> str:

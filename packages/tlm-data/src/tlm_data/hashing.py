@@ -18,8 +18,13 @@ def stream_key(*entropy: int) -> UInt64s:
     Args:
         entropy: Whole numbers, not negative, such as a seed and the number of a use.
     """
-    # numpy's seeds are the same with and without zeros at their end; their number is told, too.
-    seed = np.random.SeedSequence([len(entropy), *entropy])
+    # numpy puts the 32-bit words of all numbers in one line, with and without zeros at its end the
+    # same. So it is told how many numbers there are, and after a zero how many words each has,
+    # where it is more than one.
+    form = [len(entropy)]
+    if max(entropy) >> 32:
+        form = [0, *form, *(max(1, -(-number.bit_length() // 32)) for number in entropy)]
+    seed = np.random.SeedSequence([*form, *entropy])
     key: UInt64s = seed.generate_state(1, np.uint64).astype(np.uint64)
     return key
 

@@ -1,12 +1,13 @@
 """Batches in order, for any number of ranks, from any point on."""
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
 
-from tlm_data.samples import Batch, Samples
+from tlm_data.samples import Batch, Samples, require_whole
 
 
 class Loader:
@@ -14,7 +15,7 @@ class Loader:
 
     The batch of a step is a function of the samples' settings and the step alone. With several
     ranks each takes its part of it, so that together they read the same rows whatever their
-    number.
+    number. A loader pickles with its place, so that another process goes on from there.
 
     Args:
         samples: The rows, such as `RandomWindows`.
@@ -30,8 +31,8 @@ class Loader:
         next_sample: The number of the first row, over all ranks, of the next batch.
 
     Raises:
-        ValueError: `batch_size` is not positive or not divided by `world_size`, or there is no
-            such rank.
+        ValueError: `batch_size` is not positive or not divided by `world_size`, there is no
+            such rank, or one of them is not a whole number.
 
     Example:
         >>> import numpy as np
@@ -53,11 +54,14 @@ class Loader:
         world_size: int = 1,
         prefetch: bool = False,
     ) -> None:
-        if batch_size < 1 or world_size < 1 or batch_size % world_size:
+        batch_size = require_whole("batch_size", batch_size, 1)
+        world_size = require_whole("world_size", world_size, 1)
+        rank = require_whole("rank", rank, 0)
+        if batch_size % world_size:
             raise ValueError(
                 f"batch_size={batch_size} must be a positive multiple of world_size={world_size}"
             )
-        if not 0 <= rank < world_size:
+        if rank >= world_size:
             raise ValueError(
                 f"rank={rank} must lie between 0 and world_size - 1 = {world_size - 1}"
             )
@@ -67,8 +71,23 @@ class Loader:
         self.rank = rank
         self.world_size = world_size
         self.next_sample = 0
-        self._executor = ThreadPoolExecutor(1, "tlm-data-prefetch") if prefetch else None
+        self._prefetch = prefetch
+        self._start()
+
+    def _start(self) -> None:
+        self._executor = ThreadPoolExecutor(1, "tlm-data-prefetch") if self._prefetch else None
         self._ahead: tuple[int, Future[Batch]] | None = None
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the thread, which stays where it is."""
+        self._wait()
+        return {k: v for k, v in self.__dict__.items() if k not in ("_executor", "_ahead")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Start a thread here, if one is wanted."""
+        self.__dict__.update(state)
+        self._start()
 
     def __iter__(self) -> Iterator[Batch]:
         """Return the loader itself: iteration goes on from the next batch."""
@@ -81,7 +100,7 @@ class Loader:
             raise StopIteration
         batch = self._take_ahead(numbers) if self._executor else self._make(numbers)
         self.next_sample = numbers.stop
-        return batch
+        return self._to_device(batch)
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0, and leave the next one as it is.
@@ -89,11 +108,15 @@ class Loader:
         Raises:
             ValueError: The step is negative, or past the end.
         """
+        step = require_whole("step", step, 0)
         numbers = self._numbers(step * self.batch_size)
-        if step < 0 or not numbers:
-            raise ValueError(f"step={step} is not one of this loader: its steps count from 0")
+        if not numbers:
+            raise ValueError(
+                f"step={step} is past the end: these are {self.samples.num_samples} samples in "
+                f"batches of {self.batch_size}"
+            )
         self._wait()
-        return self._make(numbers)
+        return self._to_device(self._make(numbers))
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the loader is, as JSON; it is the same for all ranks."""
@@ -108,13 +131,21 @@ class Loader:
         """Go on from a state, with any number of ranks and any batch size.
 
         Raises:
-            ValueError: The state is of other samples: another text, seed or context length.
+            ValueError: The state is of other samples: another text, seed or context length; or
+                it is no state. The loader then stays where it is.
         """
+        keys = ("next_sample", "settings", "cursor")
+        if not (isinstance(state, dict) and all(key in state for key in keys)):
+            raise ValueError(f"state={state!r} must be of a loader's state_dict, with {keys}")
         _require_equal("", state["settings"], self.samples.settings())
+        next_sample = require_whole("next_sample", state["next_sample"], 0)
+        end = self.samples.num_samples
+        if end is not None and next_sample > end:
+            raise ValueError(f"next_sample={next_sample} must be at most {end}, the samples' end")
         self._wait()
-        self._ahead = None
         self.samples.seek(state["cursor"])
-        self.next_sample = state["next_sample"]
+        self._ahead = None
+        self.next_sample = next_sample
 
     def _numbers(self, first: int) -> range:
         """Return the numbers of a whole batch's rows."""
@@ -124,24 +155,29 @@ class Loader:
     def _make(self, numbers: range) -> Batch:
         count = len(numbers)
         first, stop = (count * part // self.world_size for part in (self.rank, self.rank + 1))
-        batch = self.samples.rows(numbers[first:stop])
+        return self.samples.rows(numbers[first:stop])
+
+    def _to_device(self, batch: Batch) -> Batch:
+        # Not in the thread, for which another device and stream are the current ones.
         return batch if self.device.type == "cpu" else batch.to(self.device)
 
     def _take_ahead(self, numbers: range) -> Batch:
-        assert self._executor is not None
-        if self._ahead is None or self._ahead[0] != numbers.start:
-            self._wait()
-            batch = self._make(numbers)
+        self._wait()
+        ahead, self._ahead = self._ahead, None  # what went wrong is raised once
+        if ahead is not None and ahead[0] == numbers.start:
+            batch = ahead[1].result()
         else:
-            batch = self._ahead[1].result()
+            batch = self._make(numbers)
         following = self._numbers(numbers.stop)
-        self._ahead = None
         if following:
+            assert self._executor is not None
             self._ahead = following.start, self._executor.submit(self._make, following)
         return batch
 
     def _wait(self) -> None:
         """Let the thread end its work, since samples are used by one thread at a time."""
+        if self._process != os.getpid():
+            self._start()  # a fork left the thread behind
         if self._ahead is not None:
             self._ahead[1].exception()
 

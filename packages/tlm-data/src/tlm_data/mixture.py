@@ -1,4 +1,4 @@
-"""Rows of several sources, mixed in exact proportions."""
+"""Rows of several sources, mixed by weight."""
 
 import math
 from collections.abc import Sequence
@@ -20,17 +20,18 @@ class Mixture(Samples):
     Among the first n rows, for every n, there is less than one row more or less of a source than
     its share of n. The order repeats after as many rows as the shares have parts. Shares are
     whole parts of at most 10,000: weights such as 0.7, 0.2, 0.1 or 3, 1 are kept exactly, others
-    are rounded.
+    are rounded to such shares.
 
     Args:
-        sources: `(samples, weight)` of each source; weights are positive, with any sum.
+        sources: `(samples, weight)` of each source; weights are positive, with any sum. Two
+            sources of one text with one seed repeat each other's rows.
 
     Attributes:
         shares: The share of each source; together 1.
 
     Raises:
-        ValueError: There is no source, a weight is not positive and finite or too small beside
-            the others, a source has an end, or context lengths differ.
+        ValueError: There is no source or the same one twice, a weight is not positive and finite
+            or too small beside the others, a source has an end, or context lengths differ.
     """
 
     def __init__(self, sources: Sequence[tuple[Samples, float]]) -> None:
@@ -56,7 +57,7 @@ class Mixture(Samples):
 
     def rows(self, numbers: range) -> Batch:
         """Return rows by their numbers."""
-        require_range(self, numbers)
+        require_range(numbers)
         order = self._order[np.arange(numbers.start, numbers.stop) % self._period]
         inputs = np.empty((len(numbers), self.context_length), np.int64)
         targets = np.empty_like(inputs)
@@ -77,7 +78,13 @@ class Mixture(Samples):
         return [s.cursor(self._count(i, number)) for i, s in enumerate(self.sources)]
 
     def seek(self, cursor: list[Any]) -> None:
-        """Give the sources their cursors."""
+        """Give the sources their cursors.
+
+        Raises:
+            ValueError: There is not one for each source.
+        """
+        if not (isinstance(cursor, list) and len(cursor) == len(self.sources)):
+            raise ValueError(f"cursor={cursor!r} must have one part for each source")
         for samples, own in zip(self.sources, cursor, strict=True):
             samples.seek(own)
 
@@ -123,11 +130,7 @@ def schedule(parts: Sequence[int]) -> npt.NDArray[np.int64]:
 
 
 def _whole_parts(weights: Sequence[float]) -> list[int]:
-    for weight in weights:
-        if not (math.isfinite(weight) and weight > 0):
-            raise ValueError(f"weight={weight} must be positive and finite")
-    # A decimal number is meant as it is written: 0.1 is a tenth.
-    exact = [Fraction(str(weight)) for weight in weights]
+    exact = [_as_written(weight) for weight in weights]
     shares = [weight / sum(exact) for weight in exact]
     period = math.lcm(*(share.denominator for share in shares))
     if period <= _MOST_SHARES:
@@ -145,9 +148,25 @@ def _whole_parts(weights: Sequence[float]) -> list[int]:
     return parts
 
 
+def _as_written(weight: float) -> Fraction:
+    """Return a weight as it is meant: 0.1 is a tenth."""
+    try:
+        exact = Fraction(str(weight))
+    except (ValueError, ZeroDivisionError):  # not a number, or not a finite one
+        exact = Fraction(0)
+    if exact <= 0:
+        raise ValueError(f"weight={weight!r} must be a number, positive and finite")
+    return exact
+
+
 def _common_context_length(sources: Sequence[Samples]) -> int:
     if not sources:
         raise ValueError("a mixture needs at least one source")
+    if len(set(map(id, sources))) < len(sources):
+        raise ValueError(
+            "the same samples twice would repeat each of their rows: give them one weight, or make "
+            "others with another seed"
+        )
     for samples in sources:
         if samples.num_samples is not None:
             raise ValueError(

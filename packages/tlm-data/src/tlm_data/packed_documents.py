@@ -6,16 +6,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tlm_data.gather import fingerprint
+from tlm_data.gather import fingerprint, require_length
 from tlm_data.hashing import hash64, stream_key
 from tlm_data.packed_rows import PackedRows
 from tlm_data.permutation import permute
 from tlm_data.read_ahead import expect_random_reads, start_reading
-from tlm_data.samples import Batch, Samples, concatenate, require_range
+from tlm_data.samples import Batch, Samples, concatenate, require_range, require_whole
 from tlm_data.token_store import TokenStore
-from tlm_data.windows import require_seed
 
 Int64s = npt.NDArray[np.int64]
+
+
+_BLOCK_TOKENS = 1 << 17
+_BLOCK_ROWS = 4
 
 
 class PackedDocuments(Samples):
@@ -25,8 +28,8 @@ class PackedDocuments(Samples):
     cut into full rows and a rest, which is packed as other documents are. Blocks of the store
     come in a computed random order, another one each epoch; the documents that start in some
     blocks, a group of them, are packed together by best fit, and the rows of a group are
-    shuffled. What does not fill a row is padding: inputs 0, targets `IGNORE`, document -1. Rows
-    go on without end.
+    shuffled. What does not fill a row is padding: inputs 0, targets `IGNORE`, and the document id
+    of one more document. Rows go on without end.
 
     The number of rows in a group is known when it is packed. So rows that are asked for in turn
     are found at once, and a far one after the groups before it are packed, or by a cursor.
@@ -35,10 +38,13 @@ class PackedDocuments(Samples):
         store: The tokens and where documents start.
         context_length: Inputs in a row.
         seed: Fixes the order and the packing; not negative.
-        block_tokens: Tokens that are read in one piece.
-        group_tokens: About how many tokens are packed together; memory grows with them alone.
+        block_tokens: Tokens that are read in one piece, and up to a row more; 131,072 or four
+            rows if None, whichever is more.
+        group_tokens: About how many tokens are packed together, one block at least; memory grows
+            with them, and not with the store.
 
     Raises:
+        TypeError: `store` is no TokenStore, and so has no documents.
         ValueError: The store has fewer than two tokens, or a size is not positive.
     """
 
@@ -50,31 +56,28 @@ class PackedDocuments(Samples):
         context_length: int,
         *,
         seed: int,
-        block_tokens: int = 1 << 17,
+        block_tokens: int | None = None,
         group_tokens: int = 1 << 23,
     ) -> None:
-        for name, value in (
-            ("context_length", context_length),
-            ("block_tokens", block_tokens),
-            ("group_tokens", group_tokens),
-        ):
-            if value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
-        if len(store) < 2:
-            raise ValueError(f"the corpus has {len(store)} tokens, at least 2 are needed: add text")
+        if not isinstance(store, TokenStore):
+            raise TypeError(
+                f"store={type(store).__name__} must be a TokenStore, which knows where documents "
+                "start: write one with TokenStoreWriter, or open one with TokenStore.open"
+            )
+        num_tokens = require_length(store, 2)
         self.store = store
-        self.context_length = context_length
-        self.seed = seed
-        self.block_tokens = block_tokens
-        self.group_tokens = group_tokens
-        self._order_key = stream_key(require_seed(seed), 0)
-        self._rows_key = stream_key(seed, 1)
-        self._num_blocks = -(-len(store) // block_tokens)
+        self.context_length = require_whole("context_length", context_length, 1)
+        self.seed = require_whole("seed", seed, 0)
+        if block_tokens is None:
+            block_tokens = max(_BLOCK_TOKENS, _BLOCK_ROWS * self.context_length)
+        self.block_tokens = require_whole("block_tokens", block_tokens, 1)
+        self.group_tokens = require_whole("group_tokens", group_tokens, 1)
+        self._order_key, self._rows_key = stream_key(self.seed, 0), stream_key(self.seed, 1)
+        self._num_blocks = -(-num_tokens // self.block_tokens)
         # Groups of an epoch are of one size as nearly as can be, so that all are packed well.
-        self._epoch_groups = max(1, round(len(store) / group_tokens))
+        self._epoch_groups = max(1, round(num_tokens / self.group_tokens))
         self._epoch_groups = min(self._epoch_groups, self._num_blocks)
         self._buffer: npt.NDArray[Any] | None = None
-        expect_random_reads(store.shards)
         self.seek([0, 0])
 
     def settings(self) -> dict[str, Any]:
@@ -94,15 +97,25 @@ class PackedDocuments(Samples):
         return [self._first_group + index, self._first_rows[index]]
 
     def seek(self, cursor: list[int]) -> None:
-        """Go on from a group whose first row is known."""
-        self._first_group, first_row = cursor
+        """Go on from a group whose first row is known.
+
+        Raises:
+            ValueError: The cursor is not a group and its first row.
+        """
+        if not (isinstance(cursor, list) and len(cursor) == 2):
+            raise ValueError(f"cursor={cursor!r} must be a group and the number of its first row")
+        first_group, first_row = (require_whole("cursor", value, 0) for value in cursor)
         # The number of the first row of each group from there on, as far as they were packed.
-        self._first_rows = [first_row]
+        self._first_group, self._first_rows = first_group, [first_row]
         self._loaded: _Group | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is read and packed again where it is needed."""
+        return self.__dict__ | {"_buffer": None, "_loaded": None}
 
     def rows(self, numbers: range) -> Batch:
         """Return rows by their numbers."""
-        require_range(self, numbers)
+        require_range(numbers)
         parts: list[Batch] = []
         start = numbers.start
         while start < numbers.stop or not parts:
@@ -132,6 +145,7 @@ class PackedDocuments(Samples):
 
     def _load(self, number: int) -> "_Group":
         if self._loaded is None or self._loaded.number != number:
+            self._loaded = None  # the next one is read over its tokens, which may fail midway
             self._loaded = self._make_group(number)
         return self._loaded
 
@@ -167,6 +181,8 @@ class PackedDocuments(Samples):
         for part in parts:
             start_reading(part)
         size = sum(map(len, parts))
+        if self._buffer is None:
+            expect_random_reads(self.store.shards)
         if self._buffer is None or len(self._buffer) < size:
             self._buffer = np.empty(size, parts[0].dtype)
         # The memory of the last group is used again: new memory costs more than the copy.

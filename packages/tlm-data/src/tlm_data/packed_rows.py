@@ -15,6 +15,7 @@ Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 _CHUNK_TOKENS = 1 << 17
+_MOST_BETWEEN = 2
 _BLOCK_WIDTHS = (128, 16, 1)
 
 
@@ -66,21 +67,24 @@ class PackedRows:
             chosen = (starts >= 0) & (self._lengths >= width) & (self._lengths < longest)
             self._blocks.append(_Blocks(starts, begins, self._lengths, chosen, width))
             longest = width
-        self._chunk: tuple[Array, ...] = ()
-        self._chunk_first = self._chunk_stop = self._given = 0
+        self._chunk: tuple[int, int, tuple[Array, ...]] = 0, 0, ()
+        self._given = 0
 
     def take(self, first: int, stop: int) -> Batch:
         """Return the rows from `first` to before `stop`, from 0 to `num_rows`."""
-        if first < self._given or stop > self._chunk_stop:
-            # Rows that are asked for in turn are made many at once, which is much faster.
-            ahead = _CHUNK_TOKENS // self._context_length if first == self._given else 0
-            self._chunk_first = first
-            self._chunk_stop = min(max(stop, first + ahead), self.num_rows)
-            self._chunk = self._make(first, self._chunk_stop)
+        chunk_first, chunk_stop, chunk = self._chunk
+        if first < self._given or stop > chunk_stop:
+            # Rows that are asked for in turn are made many at once, which is much faster, even
+            # where some between are those of other ranks.
+            in_turn = 0 <= first - self._given <= _MOST_BETWEEN * (stop - first)
+            ahead = _CHUNK_TOKENS // self._context_length if in_turn else 0
+            chunk_first, chunk_stop = first, min(max(stop, first + ahead), self.num_rows)
+            chunk = self._make(chunk_first, chunk_stop)
+            self._chunk = chunk_first, chunk_stop, chunk
         # Each row of a chunk is given away once, for whoever has it may write into it.
         self._given = stop
-        first, stop = first - self._chunk_first, stop - self._chunk_first
-        return Batch(*(torch.from_numpy(part[first:stop]) for part in self._chunk))
+        own = slice(first - chunk_first, stop - chunk_first)
+        return Batch(*(torch.from_numpy(part[own]) for part in chunk))
 
     def _make(self, first: int, stop: int) -> tuple[Array, ...]:
         """Return inputs, targets and document ids of rows."""

@@ -1,6 +1,7 @@
 """Best-fit packing of pieces into rows, by the histogram of their lengths."""
 
 from array import array
+from collections import defaultdict
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,8 @@ def pack(lengths: Int64s, capacity: int) -> tuple[Int64s, int]:
     distinct = np.flatnonzero(counts)[::-1]
     placed = array("q")  # the rows of the pieces in `order`
     num_rows = 0
-    with_space = [array("q") for _ in range(capacity + 1)]  # rows, by the space left in them
+    # Rows, by the space left in them.
+    with_space: defaultdict[int, array[int]] = defaultdict(lambda: array("q"))
     spaces = 0  # bit s is set where there are rows with space s
     for length, count in zip(distinct.tolist(), counts[distinct].tolist(), strict=True):
         while count:

@@ -10,6 +10,7 @@ from tlm_data.hashing import UInt64s, hash64
 Int64s = npt.NDArray[np.int64]
 
 _ROUNDS = 8
+_SMALL_SIZE = 64
 
 
 def permute(places: Int64s, size: int, keys: UInt64s) -> Int64s:
@@ -18,6 +19,8 @@ def permute(places: Int64s, size: int, keys: UInt64s) -> Int64s:
     Over all places it is a bijection of 0..size-1. It is a Feistel network over a rectangle
     hardly larger than `size`, with another turn for what falls outside of 0..size-1 (Black &
     Rogaway 2002, "Ciphers with arbitrary finite domains", generalized Feistel and cycle walking).
+    Of few things, whose orders can be told apart by counting them, all are as likely: they are
+    sorted by random numbers.
 
     Args:
         places: int64, (n,), each from 0 to size - 1.
@@ -32,7 +35,11 @@ def permute(places: Int64s, size: int, keys: UInt64s) -> Int64s:
         >>> sorted(permute(np.arange(5), 5, stream_key(0)).tolist())
         [0, 1, 2, 3, 4]
     """
-    height = math.isqrt(size - 1) + 1 if size > 1 else 1
+    if size <= _SMALL_SIZE:
+        distinct, which = np.unique(keys, return_inverse=True)
+        orders = np.argsort(hash64(distinct[:, None], np.arange(size)), axis=1)
+        return orders[which, places]
+    height = math.isqrt(size - 1) + 1
     width = -(-size // height)
     found = _network(places.astype(np.uint64), height, width, keys)
     while (outside := np.flatnonzero(found >= size)).size:

@@ -1,9 +1,12 @@
 """What batches are made of: rows of tokens that are found by their number."""
 
+import operator
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
 import torch
+
+_NUMBERS_END = 1 << 62
 
 IGNORE = -100
 """Target of a position that counts for nothing, as torch's and tlm-layers' losses have it."""
@@ -52,6 +55,8 @@ class Batch(NamedTuple):
 class Samples(ABC):
     """An order of rows, in which the row of each number depends on the settings alone.
 
+    Samples pickle as what they are made of, a store by its path, and so may go to other processes.
+
     Attributes:
         context_length: Tokens in a row.
         has_documents: Whether rows are divided into documents, with `Batch.document_ids`.
@@ -71,15 +76,22 @@ class Samples(ABC):
         """Return rows by their numbers, on the CPU.
 
         Args:
-            numbers: Consecutive numbers from 0, below `num_samples` where there is one.
+            numbers: Consecutive numbers from 0, below `num_samples` where there is one, and below
+                2**62.
         """
 
     def cursor(self, number: int) -> Any:
         """Return, as JSON, what makes `rows` find its way to a number at once."""
         return None
 
-    def seek(self, cursor: Any) -> None:  # noqa: B027
-        """Take a cursor of samples with the same settings; most have no use for one."""
+    def seek(self, cursor: Any) -> None:
+        """Take a cursor of samples with the same settings; most have none.
+
+        Raises:
+            ValueError: It is no cursor of such samples.
+        """
+        if cursor is not None:
+            raise ValueError(f"cursor={cursor!r} must be None for {type(self).__name__}")
 
 
 def concatenate(batches: list[Batch]) -> Batch:
@@ -91,9 +103,25 @@ def concatenate(batches: list[Batch]) -> Batch:
     )
 
 
-def require_range(samples: Samples, numbers: range) -> None:
-    """Raise ValueError unless there are rows of all `numbers`, and these are consecutive."""
-    end = samples.num_samples
-    if numbers.step != 1 or numbers.start < 0 or (end is not None and numbers.stop > end):
-        bound = "" if end is None else f" below {end}"
-        raise ValueError(f"numbers={numbers} must be consecutive, from 0 on{bound}")
+def require_range(numbers: range, end: int | None = None) -> None:
+    """Raise ValueError unless `numbers` are consecutive, from 0 on and below an end."""
+    end = _NUMBERS_END if end is None else end
+    if numbers.step != 1 or numbers.start < 0 or numbers.stop > end:
+        raise ValueError(f"numbers={numbers} must be consecutive, from 0 on and below {end}")
+
+
+def require_whole(name: str, value: int, least: int) -> int:
+    """Return a whole number of any integer type, numpy's among them, as an int.
+
+    Raises:
+        ValueError: It is another kind of thing, or below `least`.
+    """
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        whole = None
+    if whole is None or isinstance(value, bool):
+        raise ValueError(f"{name}={value!r} must be a whole number")
+    if whole < least:
+        raise ValueError(f"{name}={whole} must be at least {least}")
+    return whole

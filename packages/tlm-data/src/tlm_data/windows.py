@@ -7,14 +7,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tlm_data.gather import Tokens, WindowReader, fingerprint, inputs_and_targets, require_length
+from tlm_data.gather import (
+    Tokens,
+    WindowReader,
+    fingerprint,
+    inputs_and_targets,
+    require_length,
+    require_windows,
+)
 from tlm_data.hashing import hash64, stream_key
 from tlm_data.permutation import permute
-from tlm_data.samples import IGNORE, Batch, Samples, require_range
+from tlm_data.samples import IGNORE, Batch, Samples, require_range, require_whole
 
 Int64s = npt.NDArray[np.int64]
 
 _AHEAD = 4096
+_MOST_BETWEEN = 512
 
 
 def get_batch(
@@ -40,9 +48,12 @@ def get_batch(
         `(x, y)`, int64, each (batch_size, context_length), with `y` one token later.
 
     Raises:
-        ValueError: `tokens` is shorter than context_length + 1.
+        ValueError: `tokens` is shorter than context_length + 1 or no line of whole numbers, or a
+            size is not positive.
     """
-    starts_end = require_length(tokens, context_length) - context_length
+    batch_size = require_whole("batch_size", batch_size, 1)
+    num_tokens, context_length = require_windows(tokens, context_length)
+    starts_end = num_tokens - context_length
     if rng is None:
         starts = np.random.randint(0, starts_end, size=batch_size)
     else:
@@ -65,12 +76,12 @@ class RandomWindows(Samples):
     """
 
     def __init__(self, tokens: Tokens, context_length: int, *, seed: int) -> None:
+        num_tokens, self.context_length = require_windows(tokens, context_length)
         self.tokens = tokens
-        self.context_length = context_length
-        self.seed = seed
-        self._num_starts = np.uint64(require_length(tokens, context_length) - context_length)
-        self._key = stream_key(require_seed(seed))
-        self._read = WindowReader(tokens, context_length + 1, at_random=True)
+        self.seed = require_whole("seed", seed, 0)
+        self._num_starts = np.uint64(num_tokens - self.context_length)
+        self._key = stream_key(self.seed)
+        self._read = WindowReader(tokens, self.context_length + 1, at_random=True)
         self._starts = _Ahead(self._compute_starts)
 
     def settings(self) -> dict[str, Any]:
@@ -112,13 +123,12 @@ class EpochWindows(Samples):
     """
 
     def __init__(self, tokens: Tokens, context_length: int, *, seed: int) -> None:
-        num_targets = require_length(tokens, context_length) - 1
+        num_tokens, self.context_length = require_windows(tokens, context_length)
         self.tokens = tokens
-        self.context_length = context_length
-        self.seed = seed
-        self.epoch_samples, self._remainder = divmod(num_targets, context_length)
-        self._order_key, self._shift_key = stream_key(require_seed(seed), 0), stream_key(seed, 1)
-        self._read = WindowReader(tokens, context_length + 1, at_random=True)
+        self.seed = require_whole("seed", seed, 0)
+        self.epoch_samples, self._remainder = divmod(num_tokens - 1, self.context_length)
+        self._order_key, self._shift_key = stream_key(self.seed, 0), stream_key(self.seed, 1)
+        self._read = WindowReader(tokens, self.context_length + 1, at_random=True)
         self._starts = _Ahead(self._compute_starts)
 
     def settings(self) -> dict[str, Any]:
@@ -164,21 +174,15 @@ class SequentialWindows(Samples):
     def __init__(
         self, tokens: Tokens, context_length: int, *, max_windows: int | None = None
     ) -> None:
-        if len(tokens) < 2:
-            raise ValueError(
-                f"{len(tokens)} tokens are too few to evaluate on: at least 2 are needed"
-            )
-        for name, value in (("context_length", context_length), ("max_windows", max_windows)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
         self.tokens = tokens
-        self.context_length = context_length
-        self._num_full, self._tail = divmod(len(tokens) - 1, context_length)
-        if max_windows is not None and max_windows < self._num_full:
-            self._tail = 0
-            self.num_samples = max_windows
-        else:
-            self.num_samples = self._num_full + (self._tail > 0)
+        self.context_length = context_length = require_whole("context_length", context_length, 1)
+        self._num_full, self._tail = divmod(require_length(tokens, 2) - 1, context_length)
+        self.num_samples = self._num_full + (self._tail > 0)
+        if max_windows is not None:
+            max_windows = require_whole("max_windows", max_windows, 1)
+            if max_windows < self._num_full:
+                self._tail = 0
+                self.num_samples = max_windows
         self._read = WindowReader(tokens, context_length + 1) if self._num_full else None
 
     def settings(self) -> dict[str, Any]:
@@ -192,7 +196,7 @@ class SequentialWindows(Samples):
 
     def rows(self, numbers: range) -> Batch:
         """Return windows by their numbers."""
-        require_range(self, numbers)
+        require_range(numbers, self.num_samples)
         has_tail = self._tail > 0 and numbers.stop == self.num_samples and len(numbers) > 0
         windows = np.arange(numbers.start, numbers.stop - has_tail, dtype=np.int64)
         if not self._tail:
@@ -216,30 +220,30 @@ class SequentialWindows(Samples):
 
 
 class _Ahead:
-    """A function of sample numbers, computed for many at once where they are asked for in turn."""
+    """A function of sample numbers, computed for many at once where they are asked for in turn.
+
+    In turn are a rank's numbers, too, with those of the other ranks between: as long as these are
+    not too many, more calls would cost more than what is computed in vain.
+    """
 
     def __init__(self, function: Callable[[Int64s], Int64s]) -> None:
         self._function = function
         self._block = -_AHEAD, np.empty(0, np.int64)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without what was computed."""
+        return _Ahead, (self._function,)
+
     def __call__(self, numbers: range) -> Int64s:
         start, values = self._block  # one read: another thread may put a new one
-        if not 0 <= numbers.start - start <= len(values) - len(numbers):
-            if numbers.start < 0 or numbers.step != 1:
-                raise ValueError(f"numbers={numbers} must be consecutive, from 0 on")
+        if numbers.step != 1 or not 0 <= numbers.start - start <= len(values) - len(numbers):
+            require_range(numbers)
             if not numbers:
                 return np.empty(0, np.int64)
-            in_turn = 0 <= numbers.start - start - len(values) < len(values)
+            in_turn = 0 < numbers.start - start <= len(values) + _MOST_BETWEEN
             count = max(len(numbers), _AHEAD if in_turn else 0)
             start = numbers.start
             values = self._function(np.arange(start, start + count, dtype=np.int64))
             self._block = start, values
         first = numbers.start - start
         return values[first : first + len(numbers)]
-
-
-def require_seed(seed: int) -> int:
-    """Return a seed, which must not be negative."""
-    if seed < 0:
-        raise ValueError(f"seed={seed} must not be negative")
-    return seed
