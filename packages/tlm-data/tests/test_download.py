@@ -103,6 +103,10 @@ def test_what_is_not_expected_is_refused(web_server: Any, url: str, tmp_path: Pa
     with pytest.raises(ValueError, match=r"SHA-256 \w+, not 0000: it was damaged on its way"):
         download(url, path, sha256="0000")
     assert list(tmp_path.glob("a.bin*")) == []
+    with pytest.raises(
+        ValueError, match=rf"^{path} has the SHA-256 .* {url} was changed; download"
+    ):
+        download(url, path, sha256="0000")
     path.write_bytes(b"mine")
     with pytest.raises(ValueError, match=r"has 4 bytes, not 5120000 as .*: remove it"):
         download(url, path)
@@ -141,3 +145,24 @@ def test_a_promised_checksum_is_held_to(web_server: Any, url: str, tmp_path: Pat
     assert promised_sha256(f"{web_server.url}/linked") == SHA256
     assert download(f"{web_server.url}/linked", tmp_path / "c.bin").read_bytes() == DATA
     assert promised_sha256("http://127.0.0.1:9/a") is None
+
+
+def test_a_whole_file_needs_no_server(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    url = "http://127.0.0.1:9/a.zip"
+    with pytest.raises(OSError, match=r"a\.zip cannot be reached: Cannot connect"):
+        download(url, path)
+    assert list(tmp_path.iterdir()) == []
+    path.write_bytes(DATA)
+    assert download(url, path) == path
+    assert download(url, path, size_bytes=len(DATA), sha256=SHA256) == path
+    with pytest.raises(ValueError, match=r"has 5120000 bytes, not 7"):
+        download(url, path, size_bytes=7)
+    with pytest.raises(ValueError, match=r"not 0000: .*; remove it to download it again"):
+        download(url, path, sha256="0000")
+
+
+def test_any_kind_of_file_is_downloaded(web_server: Any, tmp_path: Path) -> None:
+    for name in ("a.zip", "a.json", "a.parquet.gz"):
+        (web_server.folder / name).write_bytes(b"bytes")
+        assert download(f"{web_server.url}/{name}", tmp_path / name).read_bytes() == b"bytes"

@@ -7,8 +7,8 @@ import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tlm_data import ReadOptions, parquet, read_documents, utf8
-from tlm_data.slices import plan_slices
+from tlm_data import ReadOptions, find_files, parquet, read_documents, streams, utf8
+from tlm_data.slices import FileRange, plan_slices
 from tlm_data.sources import local_file
 
 
@@ -78,6 +78,23 @@ def test_a_column_is_checked(tmp_path: Path) -> None:
         read(path, ReadOptions(field="n"))
 
 
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    column = pyarrow.array(["x"])
+    table = pyarrow.Table.from_arrays([column, column], ["text", "text"])
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet has 2 columns 'text'"):
+        read(tmp_path / "a.parquet", ReadOptions())
+
+
+def test_a_column_without_any_value_is_no_error_by_itself(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", [None, None], pyarrow.null())
+    with pytest.raises(ValueError, match="row 0 has no value in column 'text'"):
+        read(path, ReadOptions())
+    drops: Counter[str] = Counter()
+    assert read(path, ReadOptions(errors="skip"), drops=drops) == []
+    assert drops == {"no field": 2}
+
+
 def test_rows_without_text_are_named_or_dropped(tmp_path: Path) -> None:
     values = ["one", None, "three", " ", "five"]
     path = write(tmp_path / "a.parquet", values, row_group_size=1)
@@ -114,3 +131,29 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
 
 def test_a_file_without_rows(tmp_path: Path) -> None:
     assert read(write(tmp_path / "a.parquet", [], pyarrow.string()), ReadOptions()) == []
+
+
+def test_a_web_server_is_read_through_broken_connections(
+    web_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "_RETRY_DELAYS_SECONDS", (0.0, 0.0))
+    texts = [f"text {number}" * 50 for number in range(3000)]
+    write(web_server.folder / "a.parquet", texts, row_group_size=500, compression="none")
+    (file,) = find_files([f"{web_server.url}/a.parquet"])
+
+    def found() -> list[bytes]:
+        batches = read_documents([FileRange.whole(file)], ReadOptions())
+        return [document for batch in batches for document in batch]
+
+    if not web_server.ranges:
+        with pytest.raises(ValueError, match=r"a\.parquet cannot be read from any place, .* down"):
+            found()
+        return
+    web_server.breaks = 2
+    assert found() == [text.encode() for text in texts]
+    assert web_server.breaks == 0
+    web_server.breaks = 1000
+    with pytest.raises(
+        ConnectionError, match=r"a\.parquet cannot be read at byte \d+: .*Not enough"
+    ):
+        found()

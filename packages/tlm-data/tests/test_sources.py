@@ -1,4 +1,8 @@
+import functools
+import http.server
+import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +11,7 @@ import fsspec
 import pytest
 from tlm_data import ReadOptions, find_files, read_documents, sources, streams
 from tlm_data.slices import plan_slices
-from tlm_data.sources import local_file, remote_file
+from tlm_data.sources import local_file
 
 
 @pytest.fixture
@@ -97,12 +101,68 @@ def test_what_is_not_read_is_refused(tmp_path: Path, name: str, message: str) ->
         find_files([tmp_path])
 
 
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz", "A.CSV", "a.tsv.zst", "a.npy", "a.bin"])
+def test_a_name_that_may_mean_anything_needs_a_format(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=r"how to read a \.\w+ file must be said; give the format"):
+        find_files([tmp_path])
+    assert find_files([tmp_path], format="jsonl")[0].format == "jsonl"
+
+
+def test_pipes_cannot_be_read_again(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / "gone.txt").symlink_to("nothing")
+    for source in (tmp_path / "pipe.txt", f"{tmp_path}/p*.txt", "/dev/null"):
+        with pytest.raises(ValueError, match="is no regular file, so that it cannot be divided"):
+            find_files([source])
+    with pytest.raises(ValueError, match="standard input cannot be divided"):
+        find_files(["-"])
+    skipped = []
+    found = find_files([tmp_path], on_skipped=lambda name, why: skipped.append((name, why)))
+    assert names(found, tmp_path) == ["a.txt"]
+    assert skipped == [(str(tmp_path / name), "not a file") for name in ("gone.txt", "pipe.txt")]
+
+
+def test_links_that_go_round_are_followed_once(folder: Path) -> None:
+    (folder / "b/again").symlink_to(folder)
+    (folder / "b/x/up").symlink_to("..")
+    (folder / "b/x/here").symlink_to(".")
+    skipped = []
+    found = find_files([folder], on_skipped=lambda name, why: skipped.append((name, why)))
+    assert names(found, folder) == ["a.jsonl", "b/10.txt", "b/2.txt", "b/x/n.txt.gz", "c.parquet"]
+    twice = [name for name, why in skipped if why == "named twice"]
+    assert twice == [str(folder / name) for name in ("b/again", "b/x/here", "b/x/up")]
+    assert len(find_files([folder, folder])) == 5
+
+
+def test_a_corpus_that_was_prepared_is_no_source(folder: Path) -> None:
+    corpus = folder / "corpus"
+    (corpus / "train").mkdir(parents=True)
+    (corpus / "train/shard-00000.bin").write_bytes(b"\0\1")
+    (corpus / "prepare.json").write_text(json.dumps({"format": "tlm-corpus", "version": 1}))
+    skipped = []
+    found = find_files([folder], on_skipped=lambda name, why: skipped.append((name, why)))
+    assert len(found) == 5
+    assert (str(corpus), "a prepared corpus") in skipped
+    with pytest.raises(ValueError, match="prepared corpora are left out"):
+        find_files([corpus])
+    (corpus / "prepare.json").write_text("{}")  # somebody else's
+    with pytest.raises(ValueError, match=r"prepare\.json: how to read a \.json file must be said"):
+        find_files([folder])
+
+
 def test_nothing_found_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no file or folder missing"):
         find_files(["missing.txt"])
     for name in (str(tmp_path), str(tmp_path / "*.txt")):
-        with pytest.raises(ValueError, match=r"no file found in .*: hidden files are left out"):
+        with pytest.raises(ValueError, match=r"no file found in .*: hidden files and prepared"):
             find_files([name])
+    with pytest.raises(ValueError, match="source='' must name something"):
+        find_files([""])
+    for lone in ("abc", tmp_path):
+        with pytest.raises(TypeError, match=r"sources=.* must be a list: \["):
+            find_files(lone)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="format='csv' must be one of text, jsonl, parquet"):
         find_files([], format="csv")  # type: ignore[arg-type]
 
@@ -147,7 +207,7 @@ def read(files: list[sources.SourceFile], separator: str, slice_bytes: int) -> l
 
 
 def test_urls_of_files_folders_and_globs(memory: fsspec.AbstractFileSystem) -> None:
-    for name in ("/d/b.txt", "/d/a.jsonl", "/d/x/c.txt", "/d/.hidden"):
+    for name in ("/d/x.txt", "/d/b.txt", "/d/a.jsonl", "/d/x/c.txt", "/d/.hidden"):
         memory.pipe(name, b"one|two")
     (file,) = find_files(["memory://d/b.txt"])
     assert (file.url, file.size_bytes, file.format) == ("memory:///d/b.txt", 7, "text")
@@ -157,7 +217,9 @@ def test_urls_of_files_folders_and_globs(memory: fsspec.AbstractFileSystem) -> N
         "memory:///d/a.jsonl",
         "memory:///d/b.txt",
         "memory:///d/x/c.txt",
+        "memory:///d/x.txt",
     ]
+    memory.rm("/d/x.txt")
     assert [file.url for file in find_files(["memory://d/*.txt"])] == ["memory:///d/b.txt"]
     memory.pipe("/d/.x.txt", b"hidden")
     skipped = []
@@ -195,6 +257,76 @@ def test_a_broken_connection_is_tried_again(
         read(files, "|", 1 << 20)
 
 
-def test_a_server_that_is_not_there_is_named() -> None:
-    with pytest.raises(OSError, match=r"127\.0\.0\.1"):
-        remote_file("http://127.0.0.1:9/a.txt")
+@pytest.fixture
+def listing_server(tmp_path: Path) -> Iterator[str]:
+    """Python's own server, which answers for a folder with a page that lists it."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+        def do_HEAD(self) -> None:
+            if self.path == "/closed":
+                self.send_error(403)
+            else:
+                super().do_HEAD()
+
+        def do_GET(self) -> None:
+            if self.path == "/closed":
+                self.send_error(403)
+            else:
+                super().do_GET()
+
+    for name in ("d/b.txt", "d/a b.txt", "d/x/c.txt", "d/.h.txt", "page.html"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"text of {name}")
+    make = functools.partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), make) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_pattern_on_a_web_server(listing_server: str) -> None:
+    skipped = []
+    files = find_files(
+        [f"{listing_server}/d/*.txt"], on_skipped=lambda name, why: skipped.append(name)
+    )
+    assert [file.url for file in files] == [
+        f"{listing_server}/d/a%20b.txt",
+        f"{listing_server}/d/b.txt",
+    ]
+    assert skipped == [f"{listing_server}/d/.h.txt"]
+    assert all(file.identity for file in files)
+    assert read(files, "|", 1 << 20) == [b"text of d/a b.txt", b"text of d/b.txt"]
+    assert len(find_files([f"{listing_server}/d/**/*.txt"])) == 3
+    with pytest.raises(ValueError, match="no file found in"):
+        find_files([f"{listing_server}/d/*.parquet"])
+    with pytest.raises(FileNotFoundError, match=r"nothing is at http://.*/none/$"):
+        find_files([f"{listing_server}/none/*.txt"])
+
+
+@pytest.mark.parametrize("name", ["", "/", "/d", "/d/"])
+def test_the_listing_of_a_folder_is_no_text(listing_server: str, name: str) -> None:
+    for format in (None, "text"):
+        with pytest.raises(ValueError, match=r"a web page or the listing of a folder: .*/\*\.txt$"):
+            find_files([listing_server + name], format=format)
+    assert find_files([f"{listing_server}/page.html"])[0].size_bytes == 17
+
+
+def test_a_server_that_refuses_is_not_one_without_the_file(listing_server: str) -> None:
+    with pytest.raises(OSError, match=r"/closed cannot be reached: 403") as raised:
+        find_files([f"{listing_server}/closed"])
+    assert not isinstance(raised.value, FileNotFoundError)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9/a.txt", "http://127.0.0.1:9/*.txt", "http://nowhere.invalid/a.txt"]
+)
+def test_a_server_that_is_not_there_is_named(url: str) -> None:
+    with pytest.raises(OSError, match=r"http://.* cannot be reached: Cannot connect") as raised:
+        find_files([url])
+    assert not isinstance(raised.value, FileNotFoundError)

@@ -37,7 +37,8 @@ def download(
     What came before a stop, a crash or a broken connection is kept in `PATH.part`, and is the
     start of the next attempt unless the source changed. The file takes its name when its length
     and checksum are right: the one that is given here, or else the one that the server states.
-    A file that is there already is left as it is if it is the right one.
+    A file that is there already is left as it is if it is the right one; so it is also where the
+    server cannot be reached to ask.
 
     Args:
         url: Any URL that fsspec opens.
@@ -56,12 +57,12 @@ def download(
         OSError: The connection broke again and again, or the disk is full.
     """
     path = Path(path)
-    source = remote_file(url)
+    source = _find_source(url, path, size_bytes)
     if size_bytes is not None and source.size_bytes != size_bytes:
         raise ValueError(f"{url} has {source.size_bytes} bytes, not {size_bytes}: it was changed")
     sha256 = sha256 or promised_sha256(url)
     if path.exists():
-        _check(path, source, sha256)
+        _check(path, path, source, sha256)
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path.with_name(f".{path.name}.lock"))
@@ -71,6 +72,18 @@ def download(
     except Timeout:
         raise ValueError(f"{path} is being downloaded by another process: wait for it") from None
     return path
+
+
+def _find_source(url: str, path: Path, size_bytes: int | None) -> SourceFile:
+    """Return what the server has, or what it must have where it is not needed and out of reach."""
+    try:
+        return remote_file(url)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        if not path.exists():
+            raise
+        return SourceFile(url, path.stat().st_size if size_bytes is None else size_bytes, "")
 
 
 def _download(
@@ -95,7 +108,7 @@ def _download(
         file.flush()
         os.fsync(file.fileno())
     try:
-        _check(part, source, sha256)
+        _check(part, path, source, sha256)
     except ValueError:
         part.unlink()  # the next attempt must not go on from it
         state.unlink()
@@ -112,8 +125,9 @@ def _read_state(path: Path) -> object:
         return None
 
 
-def _check(path: Path, source: SourceFile, sha256: str | None) -> None:
-    size_bytes = path.stat().st_size
+def _check(file: Path, path: Path, source: SourceFile, sha256: str | None) -> None:
+    """Raise ValueError if what is in `file`, which is to be `path`, is not the source."""
+    size_bytes = file.stat().st_size
     if size_bytes != source.size_bytes:
         raise ValueError(
             f"{path} has {size_bytes} bytes, not {source.size_bytes} as {source.url}: "
@@ -121,14 +135,15 @@ def _check(path: Path, source: SourceFile, sha256: str | None) -> None:
         )
     if sha256 is None:
         return
-    with path.open("rb") as file:
+    with file.open("rb") as stored:
         digest = hashlib.sha256()
-        while chunk := file.read(_CHUNK_BYTES):
+        while chunk := stored.read(_CHUNK_BYTES):
             digest.update(chunk)
     if digest.hexdigest() != sha256.lower():
+        way_out = "remove it to download it again" if file == path else "download it again"
         raise ValueError(
             f"{path} has the SHA-256 {digest.hexdigest()}, not {sha256}: it was damaged on its "
-            "way, or the source was changed; download it again"
+            f"way, or {source.url} was changed; {way_out}"
         )
 
 

@@ -6,9 +6,12 @@ from typing import Any
 from tlm_data.read_options import BATCH_BYTES, ReadOptions, Report
 from tlm_data.slices import FileRange
 from tlm_data.sources import SourceFile
+from tlm_data.streams import open_seekable
 from tlm_data.utf8 import batches_and_pieces, utf8_documents, without_blank
 
 _MAX_BATCH_ROWS = 1 << 16
+# Of the type null is a column in which no row has a value.
+_TEXT_TYPES = ("string", "large_string", "string_view", "binary", "large_binary", "null")
 
 
 def read_parquet(
@@ -27,11 +30,12 @@ def read_parquet(
     Raises:
         ValueError: The file is damaged or has no such column of text; or, if `options.errors` is
             `strict`, a row has no text in it or is not UTF-8.
+        ConnectionError: A server cannot be reached, also after several attempts.
     """
     import pyarrow
     import pyarrow.parquet
 
-    with part.file.open() as stored:
+    with open_seekable(part.file) as stored:
         try:
             # Read page by page: a row group may be larger than memory.
             parquet = pyarrow.parquet.ParquetFile(stored, buffer_size=BATCH_BYTES)
@@ -46,6 +50,8 @@ def read_parquet(
                         )
                         yield from batches_and_pieces(without_blank(documents, report))
                 first_row += chunk.num_rows
+        except ConnectionError:
+            raise
         except (pyarrow.ArrowException, OSError) as error:
             raise ValueError(
                 f"{part.file.url} cannot be read as Parquet: {error}; it is damaged or cut off"
@@ -57,15 +63,16 @@ def _column(parquet: Any, file: SourceFile, field: str) -> int:
     import pyarrow
 
     schema = parquet.schema_arrow
-    if field not in schema.names:
+    count = schema.names.count(field)
+    if count != 1:
         raise ValueError(
-            f"{file.url} has no column {field!r}; its columns are "
-            f"{', '.join(map(repr, schema.names)) or 'none'}"
+            f"{file.url} has {count or 'no'} column{'s' if count else ''} {field!r}; its columns "
+            f"are {', '.join(map(repr, schema.names)) or 'none'}"
         )
     kind = schema.field(field).type
     if pyarrow.types.is_dictionary(kind):
         kind = kind.value_type
-    if str(kind) not in ("string", "large_string", "string_view", "binary", "large_binary"):
+    if str(kind) not in _TEXT_TYPES:
         raise ValueError(f"{file.url}: column {field!r} holds {kind}, which is no text")
     names = [parquet.schema.column(index).path for index in range(len(parquet.schema))]
     return names.index(field)

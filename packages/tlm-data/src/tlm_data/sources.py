@@ -4,11 +4,15 @@ import glob
 import importlib.util
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, cast, get_args
 from urllib.parse import urlsplit
+
+from tlm_data.filesystems import find_filesystem, find_info, is_http, refuse_page
+from tlm_data.work_folder import read_corpus_file
 
 Format = Literal["text", "jsonl", "parquet"]
 Compression = Literal["none", "gzip", "zstd"]
@@ -18,7 +22,8 @@ OnSkipped = Callable[[str, str], None]
 _FORMATS: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 _COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 _UNREAD = {".7z", ".bz2", ".lz4", ".rar", ".tar", ".tgz", ".xz", ".zip"}
-_EXTRAS = {"gcs": "gcs", "gs": "gcs", "hf": "hf", "http": "http", "https": "http", "s3": "s3"}
+# To take these for text in silence would train on brackets, commas or numbers.
+_UNCLEAR = {".arrow", ".bin", ".csv", ".feather", ".json", ".npy", ".npz", ".tsv"}
 # What a server or a file system calls the mark that changes when a file's content does.
 _IDENTITIES = ("ETag", "etag", "blob_id", "checksum", "md5", "md5Hash", "Content-MD5", "Digest")
 _TIMES = ("Last-Modified", "LastModified", "last_modified", "updated", "mtime", "created")
@@ -52,7 +57,7 @@ class SourceFile:
     @property
     def is_http(self) -> bool:
         """Whether a web server has the file."""
-        return _is_http(self.url)
+        return is_http(self.url)
 
     def open(self, *, whole: bool = False) -> BinaryIO:
         """Open the whole file as it is stored, unbuffered where it is local.
@@ -63,7 +68,7 @@ class SourceFile:
         """
         if self.is_local:
             return cast(BinaryIO, Path(self.url).open("rb", buffering=0))
-        filesystem, path = _filesystem(self.url)
+        filesystem, path = find_filesystem(self.url)
         options: dict[str, Any] = {"block_size": 0} if whole else {"cache_type": "readahead"}
         return cast(BinaryIO, filesystem.open(path, "rb", **options))
 
@@ -76,21 +81,26 @@ def local_file(path: str | Path, format: Format | None = None) -> SourceFile:
         format: How documents lie in it; told from the name where it is not given.
 
     Raises:
-        ValueError: The name says that the file is packed in a way that is not read here.
+        ValueError: It is a pipe or a device, or its name says that it is packed in a way that is
+            not read here, or does not say that it is text.
         FileNotFoundError: There is no such file.
     """
     status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(
+            f"{path} is no regular file, so that it cannot be divided and read again: "
+            "write what it gives into a file"
+        )
     # Absolute, since a worker may have another current folder.
     name = os.path.abspath(path)  # noqa: PTH100  (resolve would replace a link's name)
     return SourceFile(name, status.st_size, str(status.st_mtime_ns), *_kind(name, format))
 
 
-def remote_file(url: str, format: Format | None = None) -> SourceFile:
-    """Return the file at a URL, with its size and the server's mark as they are now.
+def remote_file(url: str) -> SourceFile:
+    """Return the file at a URL as mere bytes, with its size and the server's mark as they are now.
 
     Args:
         url: Any URL that fsspec opens.
-        format: How documents lie in it; told from the name where it is not given.
 
     Raises:
         ValueError: A package that the URL needs is not installed, or the server does not say how
@@ -98,9 +108,8 @@ def remote_file(url: str, format: Format | None = None) -> SourceFile:
         FileNotFoundError: There is no such file.
         OSError: The server cannot be reached.
     """
-    filesystem, path = _filesystem(url)
-    info = _info(filesystem, path, url)
-    return _remote_file(filesystem.unstrip_protocol(path), info, format)
+    filesystem, path = find_filesystem(url)
+    return _remote_file(filesystem.unstrip_protocol(path), find_info(filesystem, path, url))
 
 
 def find_files(
@@ -111,25 +120,33 @@ def find_files(
 ) -> list[SourceFile]:
     """List the files that sources name, in a fixed order.
 
-    The order is that of the sources; inside a folder or a glob, that of the names.
+    The order is that of the sources; inside a folder or a glob, that of the names, level by level.
 
     Args:
         sources: Files, folders (with all below them), globs (`**` too) and URLs of these.
         format: How documents lie in all of them; told from each name where it is not given:
-            `.jsonl` and `.ndjson`, `.parquet`, and anything else is plain text; `.gz` or `.zst`
-            after these say that the file is compressed.
-        on_skipped: Told of hidden files and of files named twice, which are left out.
+            `.jsonl` and `.ndjson`, `.parquet`, and most others are plain text; `.gz` or `.zst`
+            after these say that the file is compressed. It must be given for `.json`, `.csv` and
+            a few more.
+        on_skipped: Told of what is left out: hidden files, files named twice, and in a folder what
+            is no regular file or a corpus that was prepared there.
 
     Raises:
-        ValueError: A source holds no file, is packed in a way that is not read here, or needs a
-            package that is not installed.
+        TypeError: `sources` is one source and not a list.
+        ValueError: A source holds no file, is packed in a way that is not read here, does not say
+            how it is to be read, or needs a package that is not installed.
         FileNotFoundError: A source does not exist.
+        OSError: A server cannot be reached.
     """
+    if isinstance(sources, str | Path):
+        raise TypeError(f"sources={sources!r} must be a list: [{sources!r}]")
     if format is not None and format not in get_args(Format):
         raise ValueError(f"format={format!r} must be one of {', '.join(get_args(Format))}")
     files: dict[str, SourceFile] = {}
     for source in sources:
         name = os.fspath(source).removeprefix("file://")
+        if not name:
+            raise ValueError(f"source={source!r} must name something; '.' is the current folder")
         find = _find_remote if "://" in name else _find_local
         found = 0
         for file in find(name, format, on_skipped):
@@ -140,7 +157,9 @@ def find_files(
             else:
                 files[key] = file
         if not found:
-            raise ValueError(f"no file found in {name}: hidden files are left out")
+            raise ValueError(
+                f"no file found in {name}: hidden files and prepared corpora are left out"
+            )
     return list(files.values())
 
 
@@ -153,6 +172,11 @@ def _kind(name: str, format: Format | None) -> tuple[Format, Compression]:
     if path.suffix in _UNREAD:
         raise ValueError(
             f"{name}: {path.suffix} files are not read; unpack it, or pack it as .gz or .zst"
+        )
+    if format is None and path.suffix in _UNCLEAR:
+        raise ValueError(
+            f"{name}: how to read a {path.suffix} file must be said; give the format: 'jsonl' if "
+            "each line is a JSON object, 'text' to take all of it as it stands"
         )
     format = format or _FORMATS.get(path.suffix, "text")
     if format == "parquet":
@@ -179,86 +203,81 @@ def _find_local(name: str, format: Format | None, on_skipped: OnSkipped) -> Iter
         matches = [path]
     elif glob.has_magic(name):
         found = glob.glob(str(path), recursive=True)  # noqa: PTH207  (Path.glob is relative)
-        matches = [Path(match) for match in sorted(found)]
+        matches = sorted(Path(match) for match in found)
         if "**" in name:  # what lies in a folder is matched by itself
             matches = [match for match in matches if not match.is_dir()]
+    elif name == "-":
+        raise ValueError(
+            "standard input cannot be divided and read again: write what it gives into a file"
+        )
     else:
         raise FileNotFoundError(f"no file or folder {name}")
     for match in matches:
-        for file in _walk(match, on_skipped) if match.is_dir() else [match]:
+        for file in _walk(match, on_skipped, set()) if match.is_dir() else [match]:
             yield local_file(file, format)
 
 
-def _walk(folder: Path, on_skipped: OnSkipped) -> Iterator[Path]:
-    """Yield the files below a folder, sorted by name at each level; hidden ones left out."""
+def _walk(folder: Path, on_skipped: OnSkipped, walked: set[str]) -> Iterator[Path]:
+    """Yield the files below a folder, sorted by name at each level.
+
+    Args:
+        folder: The folder.
+        on_skipped: Told of what is left out.
+        walked: The real names of the folders that were seen. Links can make a few folders many.
+    """
+    name = os.path.realpath(folder)
+    if name in walked:
+        on_skipped(str(folder), "named twice")
+        return
+    walked.add(name)
+    if read_corpus_file(folder):
+        on_skipped(str(folder), "a prepared corpus")
+        return
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith("."):
             on_skipped(str(entry), "hidden")
         elif entry.is_dir():
-            yield from _walk(entry, on_skipped)
+            yield from _walk(entry, on_skipped, walked)
         elif entry.is_file():
             yield entry
         else:
             on_skipped(str(entry), "not a file")
 
 
-def _filesystem(url: str) -> tuple[Any, str]:
-    """Return fsspec's file system for a URL, and the path there."""
-    import fsspec.core
-
-    protocol = url.partition("://")[0]
-    try:
-        filesystem, path = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        extra = _EXTRAS.get(protocol)
-        way_out = f"pip install 'tlm-data[{extra}]'" if extra else str(error)
-        raise ValueError(f"{protocol}:// needs another package: {way_out}") from error
-    except ValueError as error:
-        raise ValueError(f"{url} cannot be opened: {error}") from error
-    return filesystem, path
-
-
-def _is_http(url: str) -> bool:
-    return url.startswith(("http://", "https://"))
-
-
 def _find_remote(name: str, format: Format | None, on_skipped: OnSkipped) -> Iterator[SourceFile]:
-    filesystem, path = _filesystem(name)
+    filesystem, path = find_filesystem(name)
     # In an HTTP URL a question mark begins the query.
-    if "*" in path or (not _is_http(name) and glob.has_magic(path)):
-        found = filesystem.glob(path, detail=True)
+    if "*" in path or (not is_http(name) and glob.has_magic(path)):
         # What is hidden counts below the folder that is named without a wildcard.
         root = re.split(r"[*?[]", path, maxsplit=1)[0].rpartition("/")[0]
+        if is_http(name):  # says why where it cannot be listed
+            find_info(filesystem, f"{root}/", f"{root}/")
+        found = filesystem.glob(path, detail=True)
     else:
-        info = _info(filesystem, path, name)
+        info = find_info(filesystem, path, name)
         if info["type"] == "directory":
             found, root = filesystem.find(path, detail=True), path
         else:  # asked for by its name
             found, root = {path: info}, None
-    for found_path, info in sorted(found.items()):
+    for found_path, info in sorted(found.items(), key=lambda item: item[0].split("/")):
         if info["type"] == "directory":
             continue
         url = filesystem.unstrip_protocol(found_path)
         if root is not None and _is_hidden(found_path[len(root) :]):
             on_skipped(url, "hidden")
             continue
-        yield _remote_file(url, info, format)
+        if info.get("size") is None:  # a web page that lists files does not say more than names
+            info = find_info(filesystem, found_path, url)
+        if is_http(url):
+            refuse_page(url, info, is_format_given=format is not None)
+        kind = _kind(urlsplit(url).path if is_http(url) else url, format)
+        yield _remote_file(url, info, *kind)
 
 
-def _info(filesystem: Any, path: str, url: str) -> dict[str, Any]:
-    try:
-        return cast(dict[str, Any], filesystem.info(path))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"nothing is at {url}") from None
-    except OSError:
-        raise
-    except Exception as error:  # each file system has errors of its own
-        raise OSError(f"{url} cannot be reached: {error or type(error).__name__}") from error
-
-
-def _remote_file(url: str, info: dict[str, Any], format: Format | None) -> SourceFile:
+def _remote_file(
+    url: str, info: dict[str, Any], format: Format = "text", compression: Compression = "none"
+) -> SourceFile:
     if info.get("size") is None:
         raise ValueError(f"the server does not say how long {url} is: get it with another program")
-    kind = _kind(urlsplit(url).path if _is_http(url) else url, format)
     marks = [str(info[key]) for key in (*_IDENTITIES, *_TIMES) if info.get(key)]
-    return SourceFile(url, int(info["size"]), marks[0] if marks else "", *kind)
+    return SourceFile(url, int(info["size"]), marks[0] if marks else "", format, compression)

@@ -1,10 +1,12 @@
 """The bytes of a file as a stream: found where they are stored, unpacked, limited to a section."""
 
+import io
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
+from tlm_data.filesystems import in_words
 from tlm_data.sources import SourceFile
 from tlm_data.unpack import Unpacked
 
@@ -26,26 +28,37 @@ class _Section:
     Args:
         file: What is read.
         start: First byte to read, counted from the start of the section.
+        is_seekable: Whether it is read from any place, and not on from `start`.
     """
 
-    def __init__(self, file: SourceFile, start: int) -> None:
+    def __init__(self, file: SourceFile, start: int, *, is_seekable: bool = False) -> None:
         self._file = file
         self._position = file.offset_bytes + start
         self._end = file.offset_bytes + file.size_bytes
-        self._stored = file.open()
+        self._is_seekable = is_seekable
+        self._stored: BinaryIO | None = None
         self._is_at_position = False
         self._is_whole = False  # or comes from its beginning only
 
     def close(self) -> None:
         """Close the file."""
-        self._stored.close()
+        if self._stored:
+            self._stored.close()
+        self._stored = None
+        self._is_at_position = False
+
+    def seek(self, offset: int) -> None:
+        """Let the next byte read be the one at `offset`, counted from the start of the section."""
+        self._position = self._file.offset_bytes + offset
+        self._is_at_position = False
 
     def read(self, size: int, /) -> bytes:
         """Return up to `size` bytes.
 
         Raises:
             ValueError: The file ends before it should.
-            OSError: It cannot be read, also after several attempts where it is remote.
+            ConnectionError: It is remote and cannot be read, also after several attempts.
+            OSError: It is on this machine and cannot be read.
         """
         size = min(size, self._end - self._position)
         if size <= 0:
@@ -59,17 +72,19 @@ class _Section:
         return data
 
     def _read(self, size: int) -> bytes:
+        if self._stored is None:
+            self._stored = self._file.open(whole=self._is_whole)
         if not self._is_at_position:
-            self._go_to_position()
+            self._go_to_position(self._stored)
             self._is_at_position = True
         return self._stored.read(size)
 
-    def _go_to_position(self) -> None:
+    def _go_to_position(self, stored: BinaryIO) -> None:
         if not self._is_whole:
-            self._stored.seek(self._position)
+            stored.seek(self._position)
             return
         left = self._position
-        while left and (passed := self._stored.read(min(left, _CHUNK_BYTES))):
+        while left and (passed := stored.read(min(left, _CHUNK_BYTES))):
             left -= len(passed)
 
     def _read_patiently(self, size: int) -> bytes:
@@ -78,20 +93,61 @@ class _Section:
             try:
                 return self._read(size)
             except Exception as error:  # each file system has errors of its own
+                self.close()
                 if isinstance(error, ValueError) and self._file.is_http and not self._is_whole:
                     # fsspec's word for a server that knows no ranges
+                    if self._is_seekable:
+                        raise ValueError(
+                            f"{self._file.url} cannot be read from any place, since the server "
+                            "sends whole files only: download it first"
+                        ) from None
                     self._is_whole = True
                 elif delay_seconds is None:
-                    raise OSError(
+                    raise ConnectionError(
                         f"{self._file.url} cannot be read at byte {self._position}: "
-                        f"{error or type(error).__name__}"
+                        f"{in_words(error.__cause__ or error)}"
                     ) from error
                 else:
                     time.sleep(delay_seconds)
-            self._stored.close()
-            self._stored = self._file.open(whole=self._is_whole)
-            self._is_at_position = False
         raise AssertionError("the last attempt returns or raises")
+
+
+class _Seekable(io.RawIOBase):
+    """A section as Python's own kind of file."""
+
+    def __init__(self, file: SourceFile) -> None:
+        self._section = _Section(file, 0, is_seekable=True)
+        self._size_bytes = file.size_bytes
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        self._position = offset + (0, self._position, self._size_bytes)[whence]
+        self._section.seek(self._position)
+        return self._position
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        data = self._section.read(len(buffer))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._section.close()
+        super().close()
+
+
+def open_seekable(file: SourceFile) -> BinaryIO:
+    """Open the bytes of a file as they are stored, to be read from any place.
+
+    Reading raises what `open_stored` does, and ValueError where a server sends whole files only.
+    """
+    return io.BufferedReader(_Seekable(file))
 
 
 @contextmanager
@@ -103,8 +159,8 @@ def open_stored(file: SourceFile, start: int = 0) -> Iterator[ByteStream]:
         start: First byte to read, counted from the start of the section.
 
     Yields:
-        The stream; reading raises ValueError where the file is shorter than it was, and OSError
-        where a server cannot be reached, also after several attempts.
+        The stream; reading raises ValueError where the file is shorter than it was, and
+        ConnectionError where a server cannot be reached, also after several attempts.
     """
     section = _Section(file, start)
     try:
