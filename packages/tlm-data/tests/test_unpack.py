@@ -72,6 +72,14 @@ def test_a_damaged_file_is_named(compression: str) -> None:
         unpack(b"no such file", compression)
 
 
+def test_a_zstd_window_that_is_too_large_is_no_damage() -> None:
+    parameters = zstandard.ZstdCompressionParameters(window_log=28, enable_ldm=True)
+    packer = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    packed = packer.compress(TEXT) + packer.flush()
+    with pytest.raises(ValueError, match=r"too much memory .*; pack it again without --long$"):
+        unpack(packed, "zstd")
+
+
 def bomb(compression: str, num_bytes: int) -> bytes:
     block = bytes(1 << 20)
     out = io.BytesIO()

@@ -62,8 +62,7 @@ class Unpacked:
                         unpacked = member.decompress(packed)
                     except self._error as error:
                         raise ValueError(
-                            f"{self._name} cannot be unpacked: {error}; the {self._compression} "
-                            "file is damaged, get it once more"
+                            f"{self._name} cannot be unpacked: {error}; {self._way_out(error)}"
                         ) from None
                     if unpacked:
                         yield unpacked
@@ -75,6 +74,11 @@ class Unpacked:
                 f"{self._name} ends in the middle of its {self._compression} data: it was cut "
                 "off, get it once more"
             )
+
+    def _way_out(self, error: Exception) -> str:
+        if "too much memory" in str(error):  # more than the 128 MiB that zstd holds by itself
+            return "pack it again without --long"
+        return f"the {self._compression} file is damaged, get it once more"
 
 
 def _gzip() -> tuple[Callable[[], Any], type[Exception]]:
