@@ -202,6 +202,25 @@ def test_of_a_lone_document_the_tail_is_held_out(tmp_path: Path) -> None:
         assert tokens(tmp_path / f"{separator}" / "val") == byte_ids(["a line é\n" * 10])
 
 
+def test_a_mark_at_its_end_makes_a_lone_document_no_two(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    for number, (before, after) in enumerate([("", END_OF_TEXT), ("\n" + END_OF_TEXT, "\n \n")]):
+        path.write_text(before + "a line é\n" * 100 + END_OF_TEXT + after, encoding="utf-8")
+        for fraction in (0.1, 0.5):
+            out = tmp_path / f"{number}-{fraction}"
+            prepare(path, out, documents=DocumentOptions(read=READ, val_fraction=fraction))
+            train, val = tokens(out / "train"), tokens(out / "val")
+            assert train[:-1] + val == byte_ids(["a line é\n" * 100])
+            assert abs(len(val) / (len(train) + len(val)) - fraction) < 0.05
+
+
+def test_text_of_both_sides_is_refused(tmp_path: Path, text: Path) -> None:
+    link = tmp_path / "link.txt"
+    link.symlink_to(text)
+    with pytest.raises(ValueError, match=r"link\.txt is among the training text and the validat"):
+        prepare(text, tmp_path / "out", val_files=find_files([link]))
+
+
 def test_validation_text_of_its_own(tmp_path: Path, text: Path) -> None:
     other = tmp_path / "other.jsonl"
     other.write_text('{"text": "for validation"}\n')
@@ -223,6 +242,9 @@ def test_a_side_without_documents_is_named(tmp_path: Path, text: Path) -> None:
     options = DocumentOptions(read=READ, val_fraction=1e-9)
     with pytest.raises(ValueError, match=r"val_fraction=1e-09 holds out no document, there are to"):
         prepare(text, tmp_path / "out", documents=options)
+    options = DocumentOptions(read=READ, val_fraction=1 - 1e-9)
+    with pytest.raises(ValueError, match=r"val_fraction=0\.999999999 leaves no document to train"):
+        prepare(text, tmp_path / "out", documents=options)
     empty = tmp_path / "empty.txt"
     empty.touch()
     with pytest.raises(ValueError, match="no document to train on: give files with text"):
@@ -239,10 +261,81 @@ def test_options_out_of_their_range(tmp_path: Path, text: Path) -> None:
         (lambda: prepare(text, tmp_path / "x", max_tokens=0), "max_tokens=0 must be at least 1"),
         (lambda: prepare(text, tmp_path / "x", rank=2, world_size=2), "rank=2 must lie between 0"),
         (lambda: prepare(text, tmp_path / "x", num_workers=2), "workers=2 needs engine=processes"),
+        (lambda: prepare(text, Path("/")), "out=/ must be a new folder: add a name to it"),
     ]
     for call, message in wrong:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_arguments_of_a_wrong_type(tmp_path: Path, text: Path) -> None:
+    files = find_files([text])
+    wrong: list[tuple[Any, dict[str, Any], str]] = [
+        (files, {"tokenizer": TOKENIZER.tokenizer}, "tokenizer must be a BpeTokenizer"),
+        (files, {"tokenizer": "folder"}, "and not 'folder'"),
+        ("a.txt", {}, r"train_files must be a list of SourceFile, .* and not 'a\.txt'"),
+        (["a.txt"], {}, r"train_files must be a list of SourceFile"),
+        (files, {"val_files": text}, r"val_files must be a list of SourceFile"),
+        (files, {"documents": {}}, r"documents must be DocumentOptions, and not \{\}"),
+        (files, {"max_tokens": 1.5}, r"max_tokens=1\.5 must be a whole number"),
+    ]
+    for train_files, options, message in wrong:
+        with pytest.raises(TypeError, match=message):
+            prepare_files(train_files, tmp_path / "out", **({"tokenizer": TOKENIZER} | options))
+    assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
+
+
+def test_a_source_that_changes_meanwhile_is_an_error(tmp_path: Path, text: Path) -> None:
+    files = find_files([text])
+    content = text.read_bytes()
+    text.write_bytes(content[::-1].replace(b"\xa9\xc3", "é".encode()))
+    with pytest.raises(ValueError, match=r"text\.txt has changed since the work began: start"):
+        prepare_files(files, tmp_path / "planned", tokenizer=TOKENIZER)
+
+    def change(stage: str, done: int, total: int) -> None:
+        text.write_bytes(content)
+
+    with pytest.raises(ValueError, match=r"text\.txt has changed since the work began: start"):
+        prepare(text, tmp_path / "read", on_progress=change)
+    assert [path.name for path in tmp_path.iterdir() if path.name[0] != "."] == ["text.txt"]
+
+
+def test_text_that_cannot_be_divided_is_named_or_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text(END_OF_TEXT.join(["first", "words " + "x" * (20 << 20), "last"]))
+    with pytest.raises(
+        ValueError, match=r"16777216 bytes.*\(before byte 1\d,\d{3},\d{3} .*text\.t"
+    ):
+        prepare(path, tmp_path / "out", slice_bytes=1 << 30)
+    options = DocumentOptions(read=dataclasses.replace(READ, errors="skip"))
+    prepared = prepare(path, tmp_path / "out", slice_bytes=1 << 30, documents=options)
+    assert prepared.dropped == {"too long to encode": 1}
+    assert tokens(tmp_path / "out" / "train") == byte_ids(["first", "last"])
+
+
+def test_text_beyond_the_last_token_is_not_encoded(tmp_path: Path) -> None:
+    texts = documents(12_000)
+    path = tmp_path / "text.txt"
+    path.write_bytes(END_OF_TEXT.join(texts).encode() + b"\xff")  # to which nobody comes
+    assert path.stat().st_size > 3 << 20
+    for slice_bytes in (1 << 30, 1 << 20):
+        out = tmp_path / f"{slice_bytes}"
+        prepare(path, out, slice_bytes=slice_bytes, max_tokens=1000)
+        assert tokens(out / "train") == byte_ids(texts)[:1000]
+
+
+def test_what_was_left_in_the_tokenizers_folder_is_removed(
+    tmp_path: Path, big_text: Path, unbroken: dict[str, str]
+) -> None:
+    out = tmp_path / "out"
+    with start(big_text, out) as process:
+        wait_for_shards(process, out, 1)
+        os.kill(process.pid, signal.SIGKILL)
+    left = tmp_path / ".out.partial" / "corpus" / "tokenizer"
+    left.mkdir()
+    (left / ".tokenizer.json.0123").touch()
+    prepare(big_text, out, slice_bytes=20_000)
+    assert digest(out) == unbroken
 
 
 def test_what_is_there_is_not_made_again_and_not_overwritten(tmp_path: Path, text: Path) -> None:
@@ -255,6 +348,9 @@ def test_what_is_there_is_not_made_again_and_not_overwritten(tmp_path: Path, tex
     text.write_text("other text")
     with pytest.raises(ValueError, match="out was prepared from other text or with other settings"):
         prepare(text, tmp_path / "out")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="link exists and is not a corpus: choose another name"):
+        prepare(text, tmp_path / "link")
     (tmp_path / "mine").mkdir()
     with pytest.raises(ValueError, match="mine exists and is not a corpus: choose another name"):
         prepare(text, tmp_path / "mine")
@@ -356,10 +452,22 @@ def test_the_second_of_two_is_refused(tmp_path: Path, big_text: Path, text: Path
                     prepare(big_text, out, slice_bytes=20_000, **options)
         finally:
             os.kill(process.pid, signal.SIGKILL)
-    with pytest.raises(ValueError, match=r"holds an unfinished corpus of other slices: go on"):
-        prepare(text, out)
-    with pytest.raises(ValueError, match=r"an unfinished corpus of other max_tokens: go on"):
-        prepare(big_text, out, slice_bytes=20_000, max_tokens=5)
+    others: list[tuple[dict[str, Any], str]] = [
+        ({"text": text}, r"of other text, or of files that have changed since: go on"),
+        ({"max_tokens": 5}, r"with max_tokens=None \(and not 5\): go on"),
+        ({"slice_bytes": 9999}, r"with another slice_bytes: go on"),
+        (
+            {"documents": DocumentOptions(read=dataclasses.replace(READ, errors="skip"))},
+            r"with errors=strict \(and not skip\): go on",
+        ),
+        (
+            {"tokenizer": BpeTokenizer(Tokenizer.byte_level(["<x>"]), append_end=False)},
+            r"with another tokenizer, end_token=<\|endoftext\|> \(and not None\): go on",
+        ),
+    ]
+    for changed, message in others:
+        with pytest.raises(ValueError, match="holds an unfinished corpus " + message):
+            prepare(**({"text": big_text, "out": out, "slice_bytes": 20_000} | changed))
 
 
 def test_ranks_may_work_at_the_same_time(

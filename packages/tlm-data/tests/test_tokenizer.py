@@ -144,5 +144,9 @@ def test_a_function_that_gives_other_ids_than_it_should() -> None:
         tokenizer.encode_documents([b"a"])
     with pytest.raises(ValueError, match=r"more than 67108864 bytes, too many for .* wrong"):
         list(tokenizer.encode_pieces([bytes(1 << 20)] * 65))
+    for wrong in ([1.5], ["a"], {"ids": [1]}, None, [[1], [2, 3]]):
+        other = FunctionTokenizer(lambda text: wrong, str, vocab_size=9, fingerprint="x")  # type: ignore[arg-type, return-value]  # noqa: B023
+        with pytest.raises(TypeError, match=r"x must encode text as a list of whole numbers, and"):
+            other.encode_documents([b"a"])
     with pytest.raises(ValueError, match=r"end_id=256 must lie in the vocabulary 0\.\.255"):
         FunctionTokenizer(list, str, vocab_size=256, fingerprint="x", end_id=256)  # type: ignore[arg-type]

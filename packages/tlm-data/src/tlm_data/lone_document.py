@@ -2,28 +2,26 @@
 
 from collections.abc import Sequence
 
-from tlm_data.records import CHUNK_BYTES
+from tlm_data.documents import read_documents
+from tlm_data.read_options import ReadOptions
+from tlm_data.slices import FileRange
 from tlm_data.sources import SourceFile
-from tlm_data.streams import open_stored
 
 
 def is_one_document(files: Sequence[SourceFile], separator: str | None) -> bool:
-    """Tell whether files are but one plain text file with no separator in it.
+    """Tell whether files are but one plain text file with one document in it.
 
     Args:
-        files: The files; a lone one is read up to its first separator.
+        files: The files; a lone one is read up to its second document.
         separator: The mark between documents; None for none.
     """
     if len(files) != 1 or files[0].format != "text" or files[0].compression != "none":
         return False
-    if separator is None:
-        return True
-    mark = separator.encode()
-    tail = b""
-    with open_stored(files[0]) as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            window = tail + chunk
-            if mark in window:
-                return False
-            tail = window[max(0, len(window) - len(mark) + 1) :]
-    return True
+    # What is wrong with its text is told by those who read it for good.
+    options = ReadOptions(separator=separator, errors="replace")
+    num_documents = 0
+    for found in read_documents([FileRange.whole(files[0])], options):
+        num_documents += len(found) if isinstance(found, list) else 1
+        if num_documents > 1:
+            break
+    return num_documents == 1

@@ -3,13 +3,15 @@
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tlm_data.shard_job import Recipe, ShardJob, Side
+from tlm_data.shard_job import DocumentOptions, Recipe, ShardJob, Side
 from tlm_data.slices import plan_slices
 from tlm_data.sources import SourceFile
+from tlm_data.tokenizer import DocumentTokenizer
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,73 @@ class Plan:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides the result beside the sources, as values that JSON knows."""
+        """All that decides the result, as values that JSON knows."""
         cuts = [[job.side, *(r.num_bytes for r in job.ranges)] for job in self.jobs]
         return {
+            "sources": _hash(self.sources),
             **self.recipe.settings,
             "max_tokens": self.max_tokens,
-            "slices": hashlib.sha256(json.dumps(cuts).encode()).hexdigest(),
+            "slices": _hash(cuts),
         }
 
     @property
     def fingerprint(self) -> str:
         """A hash, in hex, that two plans have in common if their results are the same."""
-        content = [self.settings, self.sources]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return _hash(self.settings)
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def require_types(
+    train_files: Sequence[SourceFile],
+    val_files: Sequence[SourceFile],
+    tokenizer: DocumentTokenizer,
+    documents: DocumentOptions,
+    max_tokens: int | None,
+) -> None:
+    """See that arguments are what they should be, before they fail far from where they came in.
+
+    Raises:
+        TypeError: One is not; the message says what to give.
+    """
+    for name, files in (("train_files", train_files), ("val_files", val_files)):
+        is_list = isinstance(files, Sequence)
+        if not is_list or not all(isinstance(file, SourceFile) for file in files):
+            raise TypeError(
+                f"{name} must be a list of SourceFile, which find_files([...]) returns, and not "
+                f"{str(files)[:80]!r}"
+            )
+    if not hasattr(tokenizer, "encode_documents"):
+        raise TypeError(
+            "tokenizer must be a BpeTokenizer, made of a bpe-tok tokenizer or its folder, or a "
+            f"FunctionTokenizer, and not {tokenizer!r:.80}"
+        )
+    if not isinstance(documents, DocumentOptions):
+        raise TypeError(f"documents must be DocumentOptions, and not {documents!r:.80}")
+    if max_tokens is not None and not isinstance(max_tokens, int):
+        raise TypeError(f"max_tokens={max_tokens} must be a whole number")
+
+
+def require_apart(train_files: Sequence[SourceFile], val_files: Sequence[SourceFile]) -> None:
+    """See that no text is learned from that is also to be validated on.
+
+    Raises:
+        ValueError: A file is on both sides.
+    """
+
+    def place(file: SourceFile) -> tuple[str, int]:
+        name = os.path.realpath(file.url) if file.is_local else file.url
+        return name, file.offset_bytes
+
+    known = set(map(place, train_files))
+    for file in val_files:
+        if place(file) in known:
+            raise ValueError(
+                f"{file.url} is among the training text and the validation text: leave it out of "
+                "one, or hold out a val_fraction"
+            )
 
 
 def make_plan(
@@ -92,5 +148,7 @@ def make_plan(
     )
     for side, files in sides:
         slices = plan_slices(files, slice_bytes=slice_bytes)
-        jobs += [ShardJob(side, number, ranges) for number, ranges in enumerate(slices)]
+        # No shard needs more than all tokens; how many the last one needs is known at the end.
+        limit = max_tokens if side == "train" else None
+        jobs += [ShardJob(side, number, ranges, limit) for number, ranges in enumerate(slices)]
     return Plan(recipe, tuple(jobs), max_tokens)

@@ -1,5 +1,6 @@
 """From raw text to a corpus: token stores for training and validation, and their tokenizer."""
 
+import shutil
 import threading
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from typing import Any
 
 from tlm_data.engines import Engine, EngineName, start_engine
 from tlm_data.lone_document import is_one_document
-from tlm_data.plan import Plan, make_plan
+from tlm_data.plan import Plan, make_plan, require_apart, require_types
 from tlm_data.shard_job import DocumentOptions, Recipe, Result, ShardJob, Side, run_job
 from tlm_data.shard_writer import write_meta
 from tlm_data.sources import SourceFile
@@ -106,7 +107,8 @@ def prepare_files(
         documents: Which documents are taken, and how they are read. A `val_fraction` holds out
             documents of the training text; of a lone plain text file without a separator in it,
             the tail.
-        max_tokens: Training tokens to make at most; the last document is cut there.
+        max_tokens: Training tokens to make at most; the last document is cut there. Text that has
+            fewer is taken whole.
         slice_bytes: About how much text goes into a shard; None: see `plan_slices`.
         engine: `inprocess`, `processes` or `ray`.
         num_workers: How many shards to work on at a time; None: as many as there are CPUs.
@@ -119,15 +121,19 @@ def prepare_files(
     Raises:
         ValueError: Something about the options or the text is wrong, there is no text on a side, or
             another process is at the same work.
+        TypeError: An argument is of another type than it should be.
         OSError: A file cannot be read or written.
     """
     if not 0 <= rank < world_size:
         raise ValueError(f"rank={rank} must lie between 0 and world_size - 1 = {world_size - 1}")
-    folder = WorkFolder(Path(out).absolute())
-    documents = documents or DocumentOptions()
+    documents = DocumentOptions() if documents is None else documents
+    require_types(train_files, val_files, tokenizer, documents, max_tokens)
+    require_apart(train_files, val_files)
+    folder = WorkFolder.beside(out)
     fraction, separator = documents.val_fraction, documents.read.separator
     if fraction is not None and not val_files and is_one_document(train_files, separator):
-        train_files, val_files = split_within_files(train_files, fraction, separator)
+        # Wherever it is cut, a mark at its end is all that there is of the separator.
+        train_files, val_files = split_within_files(train_files, fraction, None)
         documents = replace(documents, val_fraction=None)
     recipe = Recipe(folder.corpus, tokenizer, documents)
     plan = make_plan(recipe, train_files, val_files, max_tokens=max_tokens, slice_bytes=slice_bytes)
@@ -161,7 +167,7 @@ def prepare_files(
                     num_shards=len(plan.jobs),
                 )
             work.cut_at_last_token(running)
-            prepared = _publish(folder, work)
+            prepared = _publish(folder, work, fraction)
         progress.end()
         return prepared
 
@@ -194,7 +200,7 @@ class _Work:
         running: dict[Future[Result], ShardJob] = {}
         try:
             while waiting or running:
-                while waiting and len(running) < 2 * engine.num_workers:
+                while waiting and len(running) < engine.max_submitted:
                     job = waiting.pop(0)
                     if self._is_needed(job):
                         running[engine.submit(job)] = job
@@ -289,8 +295,14 @@ def _num_tokens(result: Result, side: Side) -> int:
     return entry["num_tokens"] if entry else 0
 
 
-def _publish(folder: WorkFolder, work: _Work) -> Prepared:
-    """Make a corpus of the shards, and let it appear."""
+def _publish(folder: WorkFolder, work: _Work, val_fraction: float | None) -> Prepared:
+    """Make a corpus of the shards, and let it appear.
+
+    Args:
+        folder: Where they are.
+        work: What was done.
+        val_fraction: The share that was asked for, for messages.
+    """
     plan = work.plan
     tokenizer = plan.recipe.tokenizer
     results = [work.results[job] for job in work.needed]
@@ -309,7 +321,7 @@ def _publish(folder: WorkFolder, work: _Work) -> Prepared:
         entries = [result["shards"][side] for result in results if side in result["shards"]]
         if not entries:
             folder.remove()
-            raise ValueError(_no_documents(plan, side, dropped))
+            raise ValueError(_no_documents(side, val_fraction, results, dropped))
         meta = write_meta(
             path,
             vocab_size=tokenizer.vocab_size,
@@ -319,8 +331,10 @@ def _publish(folder: WorkFolder, work: _Work) -> Prepared:
         summary["sides"][side] = {field.name: meta[field.name] for field in fields(SideSummary)}
         files |= {path / entry[kind] for entry in entries for kind in ("file", "index")}
         files.add(path / META_FILE)
-    tokenizer.save(folder.corpus / "tokenizer")
-    files |= set((folder.corpus / "tokenizer").glob("*"))
+    tokenizer_folder = folder.corpus / "tokenizer"
+    shutil.rmtree(tokenizer_folder, ignore_errors=True)  # what a killed process left there
+    tokenizer.save(tokenizer_folder)
+    files |= set(tokenizer_folder.glob("*"))
     content = {
         "fingerprint": plan.fingerprint,
         "settings": plan.settings,
@@ -331,10 +345,16 @@ def _publish(folder: WorkFolder, work: _Work) -> Prepared:
     return _prepared(folder.out, summary, was_there=False)
 
 
-def _no_documents(plan: Plan, side: Side, dropped: Counter[str]) -> str:
+def _no_documents(
+    side: Side, fraction: float | None, results: Sequence[Result], dropped: Counter[str]
+) -> str:
     why = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
     left_out = f" (left out: {why})" if why else ""
-    fraction = plan.recipe.documents.val_fraction
+    if side == "train" and fraction is not None and any(r["shards"] for r in results):
+        return (
+            f"val_fraction={fraction} leaves no document to train on{left_out}: lower it, or give "
+            "validation text of its own"
+        )
     if side == "train":
         return f"there is no document to train on{left_out}: give files with text in them"
     if fraction is None:

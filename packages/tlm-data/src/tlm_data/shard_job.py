@@ -20,7 +20,7 @@ from tlm_data.engines.engine import Report
 from tlm_data.read_options import DroppedDocument, ReadOptions
 from tlm_data.shard_writer import ShardWriter
 from tlm_data.slices import FileRange
-from tlm_data.tokenizer import DocumentTokenizer, Ids
+from tlm_data.tokenizer import DocumentTokenizer, Ids, TooLongError
 
 Side = Literal["train", "val"]
 Result = dict[str, Any]
@@ -87,10 +87,12 @@ class Recipe:
     @property
     def settings(self) -> dict[str, Any]:
         """What decides the ids, as values that JSON knows."""
+        documents = dataclasses.asdict(self.documents)
         return {
             "tokenizer": self.tokenizer.fingerprint,
             **self.tokenizer.settings,
-            **dataclasses.asdict(self.documents),
+            **documents.pop("read"),
+            **documents,
         }
 
 
@@ -158,8 +160,8 @@ class ShardJob:
 def run_job(recipe: Recipe, job: ShardJob, report: Report) -> Result:
     """Make the shard of a job, unless it is there.
 
-    The same job leaves the same bytes, wherever and however often it is run, and a job that is
-    killed leaves nothing under a final name without its manifest.
+    The same job leaves the same bytes, wherever and however often it is run. The manifest comes
+    last: shards without one, which a job that is killed may leave, are made again.
 
     Args:
         recipe: What all jobs have in common.
@@ -167,11 +169,13 @@ def run_job(recipe: Recipe, job: ShardJob, report: Report) -> Result:
         report: Called with the bytes of text done so far.
 
     Raises:
-        ValueError: A document cannot be read or encoded.
+        ValueError: A document cannot be read or encoded, or a file is not what it was when the
+            work was planned.
         OSError: A file cannot be read, or the disk is full.
     """
     if (result := job.finished(recipe)) is not None:
         return result
+    _require_unchanged(job)
     fingerprint = job.fingerprint(recipe)
     sides: list[Side] = [job.side]
     if recipe.documents.val_fraction is not None and job.side == "train":
@@ -185,6 +189,7 @@ def run_job(recipe: Recipe, job: ShardJob, report: Report) -> Result:
         }
         encoding = _Encoding(recipe, job, writers, report)
         encoding.run()
+        _require_unchanged(job)
         shards = {side: writer.close() for side, writer in writers.items() if writer.num_documents}
     result = {
         "job": fingerprint,
@@ -194,6 +199,16 @@ def run_job(recipe: Recipe, job: ShardJob, report: Report) -> Result:
     }
     atomic.write_file(job.manifest_path(recipe), json.dumps(result, indent=1))
     return result
+
+
+def _require_unchanged(job: ShardJob) -> None:
+    """Raise ValueError if a file on this machine is not what it was when the work was planned."""
+    for file in {piece.file for piece in job.ranges}:
+        if file.is_local and file.identity != str(Path(file.url).stat().st_mtime_ns):
+            raise ValueError(
+                f"{file.url} has changed since the work began: start again when nothing writes "
+                "to it"
+            )
 
 
 class _Encoding:
@@ -262,13 +277,14 @@ class _Encoding:
         """Whether every document goes to the same side, whatever its length."""
         options = self._options
         has_limits = options.min_document_bytes or options.max_document_bytes is not None
-        return not has_limits and options.val_fraction is None and self._job.max_tokens is None
+        return not has_limits and options.val_fraction is None
 
     def _add_joined(self, documents: JoinedDocuments) -> None:
         """Add documents as they stand in a file, undivided where that may be."""
         if self._takes_all:
             encoded = self._tokenizer.encode_joined(documents.text, documents.separator)
-            if encoded is not None:
+            room = self._room_on(self._job.side)
+            if encoded is not None and (room is None or len(encoded[0]) <= room):
                 self._writers[self._job.side].add_documents(*encoded)
                 self._num_bytes += encoded[2]
                 return
@@ -320,6 +336,12 @@ class _Encoding:
             self._writers[side].discard_document()
             if isinstance(dropped, _UnfitError):  # the reader counts what it drops
                 self._drop(dropped.reason)
+        except TooLongError as error:
+            if self._options.read.errors == "strict":
+                done = self._num_bytes + document.num_bytes
+                raise ValueError(f"{error} (before byte {done:,} of the text)") from error
+            self._writers[side].discard_document()
+            self._drop(TooLongError.reason)
         else:
             self._writers[side].end_document()
         self._num_bytes += document.num_bytes

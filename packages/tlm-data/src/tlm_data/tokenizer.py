@@ -21,6 +21,12 @@ MAX_FUNCTION_BYTES = 64 << 20
 Ids = npt.NDArray[np.unsignedinteger[Any]]
 
 
+class TooLongError(ValueError):
+    """Text that can only be encoded at once is too long for that."""
+
+    reason = "too long to encode"
+
+
 class DocumentTokenizer(Protocol):
     """Turns documents into token ids; instances go to worker processes by pickle.
 
@@ -70,6 +76,9 @@ class DocumentTokenizer(Protocol):
 
         Yields:
             Its ids in order, `end_id` last.
+
+        Raises:
+            TooLongError: A part that cannot be divided is too long.
         """
 
     def decode_bytes(self, ids: Ids) -> bytes:
@@ -103,14 +112,16 @@ class BpeTokenizer:
         append_end: bool = True,
         parse_special: bool = False,
     ) -> None:
+        name = ""
         if not isinstance(tokenizer, Tokenizer):
+            name = f" {tokenizer}"
             tokenizer = _load(tokenizer)
         end_id = tokenizer.special_tokens.get(end_token)
         if end_id is None and append_end:
             known = ", ".join(tokenizer.special_tokens) or "it has none"
             raise ValueError(
-                f"the tokenizer lacks the special token {end_token}, which is to end each document "
-                f"(its special tokens: {known}): name another end token, or append none"
+                f"the tokenizer{name} lacks the special token {end_token}, which is to end each "
+                f"document (its special tokens: {known}): name another end token, or append none"
             )
         self.tokenizer = tokenizer
         self.vocab_size = tokenizer.vocab_size
@@ -180,12 +191,18 @@ class BpeTokenizer:
         """Encode one long document; text that is one pretoken must not be long beyond measure.
 
         Raises:
-            ValueError: More than `MAX_PRETOKEN_BYTES` are one pretoken.
+            TooLongError: More than `MAX_PRETOKEN_BYTES` are one pretoken.
         """
-        for ids in self.tokenizer.encode_pieces(
-            pieces, allowed_special=self._allowed, max_held_bytes=MAX_PRETOKEN_BYTES
-        ):
-            yield np.asarray(ids)
+        source = _Watched(pieces)
+        try:
+            for ids in self.tokenizer.encode_pieces(
+                source, allowed_special=self._allowed, max_held_bytes=MAX_PRETOKEN_BYTES
+            ):
+                yield np.asarray(ids)
+        except ValueError as error:
+            if source.failed:
+                raise
+            raise TooLongError(str(error)) from None
         if self.end_id is not None:
             yield np.array([self.end_id], _dtype(self.vocab_size))
 
@@ -196,6 +213,21 @@ class BpeTokenizer:
     def save(self, folder: Path) -> None:
         """Write the tokenizer's folder."""
         self.tokenizer.save(folder)
+
+
+class _Watched:
+    """Yields pieces of text, and knows whether it is these that failed."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = pieces
+        self.failed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._pieces
+        except Exception:
+            self.failed = True
+            raise
 
 
 class FunctionTokenizer:
@@ -237,8 +269,13 @@ class FunctionTokenizer:
         self.settings = {"end_id": end_id}
 
     def encode_documents(self, documents: Sequence[bytes]) -> tuple[Ids, npt.NDArray[np.int64]]:
-        """Encode documents one by one."""
-        encoded = [np.asarray(self.encode(text.decode()), np.int64) for text in documents]
+        """Encode documents one by one.
+
+        Raises:
+            ValueError: The function returns ids outside the vocabulary.
+            TypeError: It returns something else.
+        """
+        encoded = [self._ids(text.decode()) for text in documents]
         for ids in encoded:
             if ids.size and not 0 <= ids.min() <= ids.max() < self.vocab_size:
                 raise ValueError(
@@ -246,6 +283,19 @@ class FunctionTokenizer:
                     f"outside its vocabulary 0..{self.vocab_size - 1}: raise vocab_size"
                 )
         return _joined(encoded, self.end_id, self.vocab_size)
+
+    def _ids(self, text: str) -> npt.NDArray[Any]:
+        encoded = self.encode(text)
+        try:
+            ids = np.asarray(encoded)
+        except (TypeError, ValueError):
+            ids = np.array(None)
+        if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+            raise TypeError(
+                f"the tokenizer {self.fingerprint} must encode text as a list of whole numbers, "
+                f"and not as {encoded!r:.60}: wrap it in a function that returns the ids alone"
+            )
+        return ids
 
     def encode_joined(
         self, text: bytes, separator: bytes
@@ -257,13 +307,13 @@ class FunctionTokenizer:
         """Encode a long document, which the function takes whole.
 
         Raises:
-            ValueError: It is longer than `MAX_FUNCTION_BYTES`.
+            TooLongError: It is longer than `MAX_FUNCTION_BYTES`.
         """
         text = bytearray()
         for piece in pieces:
             text += piece
             if len(text) > MAX_FUNCTION_BYTES:
-                raise ValueError(
+                raise TooLongError(
                     f"a document has more than {MAX_FUNCTION_BYTES} bytes, too many for the "
                     f"tokenizer {self.fingerprint}, which takes it whole: give a separator that "
                     "divides it, or leave long documents out with max_document_bytes"

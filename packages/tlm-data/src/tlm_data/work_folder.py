@@ -37,6 +37,18 @@ class WorkFolder:
 
     out: Path
 
+    @classmethod
+    def beside(cls, out: str | Path) -> "WorkFolder":
+        """Return the work folder of a corpus.
+
+        Raises:
+            ValueError: `out` is a root, beside which there is nothing.
+        """
+        path = Path(os.path.abspath(out))  # noqa: PTH100  (resolve would follow a link)
+        if not path.name:
+            raise ValueError(f"out={out} must be a new folder: add a name to it")
+        return cls(path)
+
     @property
     def path(self) -> Path:
         """The work folder."""
@@ -146,11 +158,10 @@ class WorkFolder:
             plan = {}
         if plan.get("fingerprint") != fingerprint:
             if self._is_busy() or any(self.manifests.glob("*.json")):
-                found = plan.get("settings", {})
-                names = [name for name in settings if settings[name] != found.get(name)]
                 raise ValueError(
-                    f"{self.path} holds an unfinished corpus of other "
-                    f"{', '.join(names) or 'sources'}: go on with those, or remove that folder"
+                    f"{self.path} holds an unfinished corpus "
+                    f"{_difference(plan.get('settings', {}), settings)}: go on with that, or "
+                    "remove that folder"
                 )
             shutil.rmtree(self.corpus, ignore_errors=True)
             content = {"fingerprint": fingerprint, "settings": settings}
@@ -188,6 +199,17 @@ class WorkFolder:
     def remove(self) -> None:
         """Remove the work folder."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """Say in what the settings of an unfinished corpus differ from those that are wanted."""
+    names = [name for name in wanted if wanted[name] != found.get(name)]
+    if not found or "sources" in names:
+        return "of other text, or of files that have changed since"
+    hashes = {"tokenizer": "another tokenizer", "slices": "another slice_bytes"}
+    return "with " + ", ".join(
+        hashes.get(name, f"{name}={found.get(name)} (and not {wanted[name]})") for name in names
+    )
 
 
 def _is_held(path: Path) -> bool:

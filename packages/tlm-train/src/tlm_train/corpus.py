@@ -3,13 +3,7 @@
 import sysconfig
 from pathlib import Path
 
-from bpe_tok import Tokenizer
-from tlm_data import (
-    END_OF_TEXT,
-    Corpus,
-    SourceFile,
-    prepare_corpus,
-)
+from tlm_data import END_OF_TEXT, BpeTokenizer, Corpus, SourceFile, prepare_corpus
 from tlm_data.corpora import stdlib_files
 from tlm_data.prepare import OnProgress
 from tlm_data.sources import local_file
@@ -45,7 +39,7 @@ def load_corpus(data: DataConfig, vocab_size: int, on_progress: OnProgress) -> C
         data.dir,
         name=data.text[0].stem if data.text else "stdlib",
         vocab_size=vocab_size,
-        tokenizer=_tokenizer(data.tokenizer) if data.tokenizer else None,
+        tokenizer=BpeTokenizer(data.tokenizer).tokenizer if data.tokenizer else None,
         on_progress=on_progress,
     )
 
@@ -58,13 +52,3 @@ def _files(data: DataConfig) -> tuple[list[SourceFile], list[SourceFile]]:
     if data.val_text:
         return text, [local_file(path, "text") for path in data.val_text]
     return split_within_files(text, data.val_fraction, END_OF_TEXT)
-
-
-def _tokenizer(folder: Path) -> Tokenizer:
-    try:
-        tokenizer = Tokenizer.load(folder)
-    except OSError as error:
-        raise ValueError(f"data.tokenizer={folder} is not a tokenizer: {error.strerror}") from None
-    if END_OF_TEXT not in tokenizer.special_tokens:
-        raise ValueError(f"the tokenizer {folder} lacks the special token {END_OF_TEXT}")
-    return tokenizer

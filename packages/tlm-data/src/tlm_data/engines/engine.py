@@ -33,6 +33,10 @@ class Engine(Protocol):
     def num_workers(self) -> int:
         """How many items are worked on at a time."""
 
+    @property
+    def max_submitted(self) -> int:
+        """How many items to have submitted at a time, so that no worker waits for the next one."""
+
     def submit(self, item: Any) -> Future[Any]:
         """Begin work on an item, now or when a worker is free."""
 

@@ -17,6 +17,7 @@ class InProcess:
     """
 
     num_workers = 1
+    max_submitted = 1
 
     def __init__(self, work: Work, shared: Any, on_report: OnReport) -> None:
         self._work = work

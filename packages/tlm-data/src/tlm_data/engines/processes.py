@@ -40,6 +40,7 @@ class ProcessPool:
         self, work: Work, shared: Any, num_workers: int | None, on_report: OnReport
     ) -> None:
         self.num_workers = num_workers or _num_cpus()
+        self.max_submitted = 2 * self.num_workers
         self._on_report = on_report
         self._items: queue.SimpleQueue[tuple[Any, Future[Any]] | None] = queue.SimpleQueue()
         self._closed = False

@@ -71,6 +71,11 @@ class RayTasks:
         resources: dict[str, float] = self._ray.cluster_resources()  # type: ignore[no-untyped-call]
         return self._num_workers or max(1, int(resources.get("CPU", 1)))
 
+    @property
+    def max_submitted(self) -> int:
+        """Twice as many."""
+        return 2 * self.num_workers
+
     def submit(self, item: Any) -> "Future[Any]":
         """Give an item to the cluster."""
         task = self._task.remote(self._work, self._reference, item)
