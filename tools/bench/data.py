@@ -177,12 +177,13 @@ def serve(context: int, options: argparse.Namespace, folder: Path, stores: dict)
     main = stores[700]
     sides: dict[str, NextBatch] = {}
 
-    def ours(name: str, samples: object) -> None:
-        loader = Loader(samples, BATCH)
+    def ours(name: str, samples: object, world_size: int = 1) -> None:
+        loader = Loader(samples, BATCH * world_size, world_size=world_size)
         sides[f"tlm {name}"] = lambda: next(loader)
 
     ours("random", RandomWindows(main, context, seed=0))
     ours("epochs", EpochWindows(main, context, seed=0))
+    ours("epochs, one of 8 ranks", EpochWindows(main, context, seed=0), world_size=8)
     for mean, store in stores.items():
         ours(f"packed, mean {mean}", PackedDocuments(store, context, seed=0))
     halves = [(RandomWindows(store, context, seed=0), 1) for store in stores.values()]

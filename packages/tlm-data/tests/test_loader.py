@@ -320,10 +320,22 @@ def test_what_is_no_state_is_refused_and_changes_nothing(
         ending.load_state_dict(ending.state_dict() | {"next_sample": 3})
 
 
+def test_the_thread_leaves_the_way_to_the_device_to_the_caller(store: TokenStore) -> None:
+    loader = Loader(random(store), 4, device="meta", prefetch=True)
+    assert next(loader).inputs.is_meta and next(loader).inputs.is_meta
+    assert loader._ahead is not None
+    assert loader._ahead[1].result().inputs.device.type == "cpu"
+    assert loader.batch(7).inputs.is_meta
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @KINDS
-def test_a_batch_on_the_device_is_that_of_the_cpu(store: TokenStore, make: MakeSamples) -> None:
-    loader, on_device = Loader(make(store), 4), Loader(make(store), 4, device="cuda")
+@pytest.mark.parametrize("prefetch", [False, True])
+def test_a_batch_on_the_device_is_that_of_the_cpu(
+    store: TokenStore, make: MakeSamples, prefetch: bool
+) -> None:
+    loader = Loader(make(store), 4)
+    on_device = Loader(make(store), 4, device="cuda", prefetch=prefetch)
     for _ in range(20):
         expected, found = next(loader), next(on_device)
         assert found.inputs.is_cuda

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tlm_data import IGNORE, Batch, PackedDocuments, TokenStore, TokenStoreWriter
+from tlm_data import IGNORE, Batch, Loader, PackedDocuments, TokenStore, TokenStoreWriter
 from tlm_data.packed_documents import cut_documents
+from tlm_data.packed_rows import PackedRows
 from tlm_layers import ModelConfig, TransformerLM
 
 
@@ -222,6 +223,29 @@ def test_a_document_belongs_to_the_block_of_its_pieces_starts() -> None:
     assert documents.tolist() == [0, 0]
     assert starts.tolist() == [10, 20]
     assert lengths.tolist() == [10, 4]  # the document's last token is a target alone
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_rows_of_a_few_ranks_are_made_many_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world_size: int
+) -> None:
+    store = make_store(tmp_path / "store", [9] * 20_000)
+    loader = Loader(
+        PackedDocuments(store, 64, seed=0),
+        2 * world_size,
+        rank=world_size - 1,
+        world_size=world_size,
+    )
+    make, calls = PackedRows._make, []
+
+    def counting(rows: PackedRows, first: int, stop: int) -> tuple[np.ndarray, ...]:
+        calls.append(stop - first)
+        return make(rows, first, stop)
+
+    monkeypatch.setattr(PackedRows, "_make", counting)
+    for _ in range(200):
+        next(loader)
+    assert len(calls) <= 3
 
 
 def test_memory_grows_with_a_group_and_not_with_the_context(tmp_path: Path) -> None:
