@@ -38,7 +38,8 @@ PREPARE = "prepare text.txt --tokenizer bytes --engine inprocess"
 
 
 def test_prepare_verify_and_inspect(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(capsys, f"{PREPARE} --out corpus --val text.txt --max-tokens 15")
+    shutil.copy("text.txt", "held-out.txt")
+    code, out, err = run(capsys, f"{PREPARE} --out corpus --val held-out.txt --max-tokens 15")
     assert (code, err) == (0, "")
     assert out.splitlines()[-4:] == [
         str(work / "corpus"),
@@ -46,7 +47,7 @@ def test_prepare_verify_and_inspect(work: Path, capsys: pytest.CaptureFixture[st
         "val     21 tokens of 2 documents, 19 B, 0.90 bytes a token, the longest 11 tokens",
         "left out 2 documents: 2 empty",
     ]
-    code, out, _ = run(capsys, f"{PREPARE} --out corpus --val text.txt --max-tokens 15")
+    code, out, _ = run(capsys, f"{PREPARE} --out corpus --val held-out.txt --max-tokens 15")
     assert code == 0 and out.startswith(f"{work / 'corpus'} was prepared already\n")
     code, out, _ = run(capsys, "verify corpus")
     assert code == 0 and "corpus/train is whole: 15 tokens in 1 shard\n" in out
@@ -74,10 +75,13 @@ def test_documents_of_other_kinds(work: Path, capsys: pytest.CaptureFixture[str]
     )
     assert code == 0 and "left out 1 document: 1 not UTF-8" in out
     assert bytes(TokenStore.open("a/train")[:].astype("u1")) == b"one"
-    Path("b.md").write_text("one\n\ntwo")
-    for separator, count in (("\\n\\n", 2), ("None", 1)):
-        run(capsys, f"prepare b.md {common} --out b{count} --separator {separator}")
-        assert TokenStore.open(f"b{count}/train").num_documents == count
+    Path("b.md").write_bytes(b"one\n\ntwo\r\nthree\\four\\nfive")
+    for separator, count in (
+        ("\\n\\n", 2), ("\\n", 3), ("\\r\\n", 2), ("\\\\", 3), ("\\\\n", 2), ("None", 1),
+    ):  # fmt: skip
+        out = f"b{len(list(work.iterdir()))}"
+        run(capsys, f"prepare b.md {common} --out {out} --separator {separator}")
+        assert TokenStore.open(f"{out}/train").num_documents == count
 
 
 @pytest.mark.parametrize(
@@ -85,6 +89,13 @@ def test_documents_of_other_kinds(work: Path, capsys: pytest.CaptureFixture[str]
     [
         ("prepare", "--tokenizer"),
         ("prepare text.txt --tokenizer bytes --out x --workerz 3", "did you mean --workers?"),
+        ("prepare text.txt --tokeniser bytes --out x", "--tokeniser; did you mean --tokenizer?\n"),
+        ("prepare text.txt --tokenizer bytes --out x --max-tokens y", ": 'y' is not None or INT\n"),
+        ("prepare text.txt --tokenizer bytes --out x --rank y", "--rank: "),
+        ("prepare . --tokenizer bytes --out x", "out=x lies in the source ., where it would be"),
+        ("prepare text.txt --tokenizer bytes --out x --val .", "out=x lies in the source ."),
+        ("prepare text.txt --tokenizer bytes --out x --val text.txt", "and the validation text"),
+        ("prepare text.txt --tokenizer bytes --out /", "out=/ must be a new folder"),
         ("prepare --tokenizer bytes --out x", "name at least one file"),
         ("prepare none.txt --tokenizer bytes --out x", "no file or folder none.txt"),
         ("prepare text.txt --tokenizer none --out x", "none is not a tokenizer: No such file"),
@@ -123,9 +134,48 @@ def test_named_corpora(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0 and "tinystories" in out and "ODC-By-1.0" in out
     code, out, _ = run(capsys, "download stdlib")
     assert code == 0 and "tlm-data prepare stdlib --val-fraction 0.1 --tokenizer" in out
-    run(capsys, "prepare stdlib --tokenizer bytes --out py --engine inprocess --max-tokens 9999")
-    text = bytes(TokenStore.open("py/train")[:].clip(0, 255).astype("u1"))
+    assert out.endswith(" --out stdlib-corpus\n")
+    for was_prepared in ("", " was prepared already"):  # also where a folder has its name
+        command = "prepare stdlib --tokenizer bytes --engine inprocess --max-tokens 9999"
+        code, out, _ = run(capsys, f"{command} --out stdlib")
+        assert code == 0 and f"{work / 'stdlib'}{was_prepared}\n" in out
+    assert "the corpus stdlib was meant; the file or folder is ./stdlib" in out
+    text = bytes(TokenStore.open("stdlib/train")[:].clip(0, 255).astype("u1"))
     assert text[:100].decode() in Path(sysconfig.get_path("stdlib"), "__future__.py").read_text()
+
+
+def test_named_corpora_keep_their_place(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = "prepare text.txt stdlib --tokenizer bytes --engine inprocess --max-tokens 30"
+    run(capsys, f"{command} --out mixed")
+    assert bytes(TokenStore.open("mixed/train")[:9].astype("u1")) == b"some text"
+
+
+def test_fewer_tokens_than_asked_for_are_told(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for limit, is_told in ((21, False), (22, True)):
+        _, out, _ = run(capsys, f"{PREPARE} --out out{limit} --max-tokens {limit}")
+        assert (f"fewer than the {limit} tokens asked for" in out) == is_told
+    Path("one.txt").write_text("a")
+    _, out, _ = run(
+        capsys, "prepare one.txt --tokenizer bytes --out 1 --engine inprocess --no-append-eot"
+    )
+    assert "the longest 1 token\n" in out
+
+
+def test_ctrl_c_during_imports_is_one_line() -> None:
+    code = """
+import os, signal, sys
+class Stop:
+    def find_spec(self, name, *_):
+        if name == "tyro":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Stop())
+from tlm_data.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "tlm-data: stopped\n")
 
 
 def test_other_tokenizers_samples_are_refused(

@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,18 @@ def test_an_item_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
         with pytest.raises(WorkerLostError, match=r"3 worker processes died .* of 5 \(signal 9\)"):
             future.result()
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from tlm_data.engines import start_engine\n"
+        "with start_engine('processes', print, None, num_workers=2) as engine:\n"
+        "    engine.submit(1).result()\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("Traceback") == 1
+    assert "ValueError: a worker process could not start (exit code 1): a script" in done.stderr
 
 
 def test_leaving_ends_workers_at_work(tmp_path: Path) -> None:

@@ -1,5 +1,17 @@
 """`python -m tlm_data` is `tlm-data`."""
 
-from tlm_data.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """Run the command, which may also be stopped while its modules are imported."""
+    try:
+        from tlm_data import cli
+    except KeyboardInterrupt:
+        print("tlm-data: stopped", file=sys.stderr)
+        sys.exit(130)
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

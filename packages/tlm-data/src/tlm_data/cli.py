@@ -33,13 +33,14 @@ class Prepare:
     """
 
     sources: tyro.conf.Positional[tuple[str, ...]]
-    """Files, folders, globs or URLs: plain text, .jsonl and .parquet, also .gz and .zst."""
+    """Files, folders, globs or URLs: plain text, .jsonl and .parquet, also .gz and .zst. Or stdlib,
+    the Python sources of this machine."""
     tokenizer: Path
     """Folder of the tokenizer, which bpe-tok trained or read."""
     out: Path
-    """Folder to make."""
+    """Folder to make, outside of the sources."""
     val: tuple[str, ...] = ()
-    """Sources of validation text."""
+    """Sources of validation text, none of which is among the others."""
     val_fraction: float | None = None
     """Share of the documents to hold out for validation; of a single document, its tail."""
     append_eot: bool = True
@@ -47,13 +48,14 @@ class Prepare:
     end_token: str = END_OF_TEXT
     """The end token; in the text of a document it is ordinary text."""
     separator: str | None = END_OF_TEXT
-    r"""What divides a plain text file into documents; \n is a line end. None: each file is one."""
+    r"""What divides a plain text file into documents; \n, \r, \t and \\ are read as in Python.
+    None: each file is one."""
     field: str = "text"
     """The JSONL field or Parquet column that has the text."""
     format: Format | None = None
     """How all sources are to be read. None: as their names say, and if those do not, as text."""
     max_tokens: int | None = None
-    """Most training tokens; the last document is cut there."""
+    """Most training tokens; the last document is cut there. Text that has fewer is taken whole."""
     min_document_bytes: int = 0
     """Leave out documents that are shorter."""
     max_document_bytes: int | None = None

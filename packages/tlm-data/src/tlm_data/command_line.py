@@ -1,12 +1,17 @@
 """A command line, parsed by tyro into dataclasses, whose errors are exceptions of one line."""
 
 import contextlib
+import difflib
 import io
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import tyro
+
+_WRONG_TYPE = re.compile(
+    r"(--\S+): no type matching (\S+) could be instantiated from \[(.*?)\]\. Got errors:"
+)
 
 
 def parse_arguments(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
@@ -39,6 +44,16 @@ def _one_line(box: str) -> str:
     message, *rest = re.split(r" ?[─-]{9,} ?", re.sub(r"^-{9,} ?", "", text))
     # What is not an option there is the name of a class, which tells a user nothing.
     message = re.sub(r"^Error parsing (?!-)\S+: |^Error parsing ", "", message).strip()
+    unknown = re.search(r"Unrecognized options: (--\S+)", " ".join(rest))
+    if unknown:
+        missing = re.findall(r"(--[\w-]+) ", message)
+        likely = difflib.get_close_matches(unknown[1], missing, 1)
+        if likely:
+            return f"Unrecognized options: {unknown[1]}; did you mean {likely[0]}?"
+    if found := _WRONG_TYPE.match(message):
+        option, kinds, value = found.groups()
+        names = kinds.replace("{None}|", "None or ")
+        return f"{option}: {value} is not {names}"
     near = re.search(r"Perhaps you meant:.*?(--\S+)", " ".join(rest))
     commands = re.search(r"Available subcommands: (\w+(?:, \w+)*)", " ".join(rest))
     if near:

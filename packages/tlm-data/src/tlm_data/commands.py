@@ -1,5 +1,6 @@
 """What the commands do: each wires the parts and talks to the user."""
 
+import re
 import shlex
 import time
 from collections import Counter
@@ -10,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tlm_data import cli
-from tlm_data.corpora import NAMED_CORPORA, fetch_corpus, find_corpus
+from tlm_data.corpora import NAMED_CORPORA, NamedCorpus, fetch_corpus, find_corpus
 from tlm_data.inspection import inspect_store
 from tlm_data.prepare import Prepared, prepare_files
 from tlm_data.progress import ProgressDisplay
@@ -30,9 +31,8 @@ def prepare(options: cli.Prepare) -> None:
 
     if not options.sources:
         raise ValueError("name at least one file, folder, glob or URL to prepare")
-    separator = options.separator
-    if separator is not None:
-        separator = separator.replace("\\n", "\n").replace("\\t", "\t")
+    _require_outside(options.out, (*options.sources, *options.val))
+    separator = None if options.separator is None else _unescaped(options.separator)
     documents = DocumentOptions(
         read=ReadOptions(separator=separator, field=options.field, errors=options.errors),
         min_document_bytes=options.min_document_bytes,
@@ -65,24 +65,52 @@ def prepare(options: cli.Prepare) -> None:
         except KeyboardInterrupt:
             raise KeyboardInterrupt("stopped; the same command goes on from here") from None
     print(_summary(prepared))
+    if prepared.is_complete and options.max_tokens is not None:
+        num_tokens = prepared.sides["train"].num_tokens
+        if num_tokens < options.max_tokens:
+            print(f"the text has fewer than the {options.max_tokens:,} tokens asked for")
+
+
+def _unescaped(separator: str) -> str:
+    """Return a separator with the characters that are hard to give on a command line."""
+    characters = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}
+    return re.sub(r"\\([nrt\\])", lambda match: characters[match[1]], separator)
+
+
+def _require_outside(out: Path, sources: Sequence[str]) -> None:
+    """Raise ValueError if a corpus would be made where its own text is looked for."""
+    for source in sources:
+        folder = Path(source).expanduser()
+        is_folder = "://" not in source and source not in _named() and folder.is_dir()
+        if is_folder and out.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(
+                f"out={out} lies in the source {source}, where it would be read as text: choose a "
+                "folder outside of it"
+            )
+
+
+def _named() -> dict[str, NamedCorpus]:
+    return {corpus.name: corpus for corpus in NAMED_CORPORA}
 
 
 def _find(sources: Sequence[str], format: Format | None, on_skipped: OnSkipped) -> list[SourceFile]:
     """List the files of sources, which may also be corpora that every machine has."""
-    named = {corpus.name: corpus for corpus in NAMED_CORPORA}
-    files: list[SourceFile] = []
-    others: list[str] = []
+    names: list[str] = []
     for source in sources:
-        if source not in named or Path(source).exists():
-            others.append(source)
-        elif named[source].train_urls:
+        corpus = _named().get(source)
+        if corpus is None:
+            names.append(source)
+            continue
+        # A corpus made of it may well have its name, and is not to be taken for the text.
+        if Path(source).exists():
+            on_skipped(source, f"the corpus {source} was meant; the file or folder is ./{source}")
+        if corpus.train_urls:
             raise ValueError(
                 f"{source} is not on this machine yet: tlm-data download {source}, then name its "
-                "files"
+                f"files (a file or folder of this name is ./{source})"
             )
-        else:
-            files += fetch_corpus(source, "data")[0]
-    return files + find_files(others, format=format, on_skipped=on_skipped)
+        names += [file.url for file in fetch_corpus(corpus, "data")[0]]
+    return find_files(names, format=format, on_skipped=on_skipped)
 
 
 def _with_rate(progress: ProgressDisplay) -> Callable[[str, int, int], None]:
@@ -126,7 +154,7 @@ def _summary(prepared: Prepared) -> str:
             f"{side:<8}{_count(counts.num_tokens, 'token')} of "
             f"{_count(counts.num_documents, 'document')}, "
             f"{_size(counts.num_bytes)}, {counts.bytes_per_token:.2f} bytes a token, "
-            f"the longest {counts.longest_document_tokens:,} tokens"
+            f"the longest {_count(counts.longest_document_tokens, 'token')}"
         )
     if prepared.dropped:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in prepared.dropped.items())
@@ -182,7 +210,7 @@ def download(options: cli.Download) -> None:
     else:
         sources = shlex.join(file.url for file in train)
         held_out = f" --val {shlex.join(f.url for f in val)}" if val else " --val-fraction 0.001"
-    print(f"tlm-data prepare {sources}{held_out} --tokenizer TOKENIZER --out {corpus.name}")
+    print(f"tlm-data prepare {sources}{held_out} --tokenizer TOKENIZER --out {corpus.name}-corpus")
 
 
 def corpora(options: cli.Corpora) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from tlm_data.engines.engine import MAX_ATTEMPTS, OnReport, Work, WorkerLostError
 
+_EXIT_SECONDS = 5
 # A fresh interpreter, not a fork, which would copy the locks of other threads as they stand.
 _context = multiprocessing.get_context("spawn")
 
@@ -34,11 +35,14 @@ class ProcessPool:
 
     Raises:
         ValueError: `shared` cannot be pickled.
+        SystemExit: This is a worker itself, in which a script's main module is run once more.
     """
 
     def __init__(
         self, work: Work, shared: Any, num_workers: int | None, on_report: OnReport
     ) -> None:
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise SystemExit(1)  # the parent says what is wrong, once for all workers
         self.num_workers = num_workers or _num_cpus()
         self.max_submitted = 2 * self.num_workers
         self._on_report = on_report
@@ -94,6 +98,11 @@ class ProcessPool:
                 return worker.call(item, self._on_report)
             except _DiedError:
                 death = worker.end()
+                if not worker.is_ready and death.startswith("exit"):
+                    raise ValueError(
+                        f"a worker process could not start ({death}): a script that calls this "
+                        "must do so under `if __name__ == '__main__':`, since its workers import it"
+                    ) from None
         raise WorkerLostError(
             f"{MAX_ATTEMPTS} worker processes died one after another of {item} ({death}): there "
             "may be too little memory; use fewer workers"
@@ -109,6 +118,7 @@ class _Worker:
 
     def __init__(self, start_arguments: tuple[Work, bytes]) -> None:
         self._start_arguments = start_arguments
+        self.is_ready = False
         self._process: Any = None
         self._lock = threading.Lock()
         self._ended = False
@@ -128,6 +138,9 @@ class _Worker:
         self._exchange(self._pipe.send, item)
         while True:
             kind, value = self._exchange(self._pipe.recv)
+            self.is_ready = True
+            if kind == "ready":
+                continue
             if kind == "report":
                 on_report(item, value)
             elif kind == "result":
@@ -143,6 +156,7 @@ class _Worker:
             raise _DiedError from None
 
     def _start(self) -> None:
+        self.is_ready = False
         self._pipe, theirs = _context.Pipe()
         process = _context.Process(
             target=_serve, args=(theirs, *self._start_arguments), daemon=True
@@ -159,6 +173,8 @@ class _Worker:
             process, self._process = self._process, None
         if process is None:
             return "ended"
+        if not for_good:
+            process.join(_EXIT_SECONDS)  # it has closed its pipe, and is about to
         process.terminate()
         process.join()
         code = process.exitcode
@@ -184,6 +200,7 @@ def _serve(pipe: "Connection[Any, Any]", work: Work, shared: bytes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     argument = pickle.loads(shared)
+    pipe.send(("ready", None))
     while True:
         try:
             item = pipe.recv()
