@@ -91,7 +91,7 @@ def test_documents_of_other_kinds(work: Path, capsys: pytest.CaptureFixture[str]
         ("prepare text.txt --tokenizer bytes --out x --workerz 3", "did you mean --workers?"),
         ("prepare text.txt --tokeniser bytes --out x", "--tokeniser; did you mean --tokenizer?\n"),
         ("prepare text.txt --tokenizer bytes --out x --max-tokens y", ": 'y' is not None or INT\n"),
-        ("prepare text.txt --tokenizer bytes --out x --rank y", "--rank: "),
+        ("prepare text.txt --tokenizer bytes --out x --rank y", "--rank: 'y' is not a number\n"),
         ("prepare . --tokenizer bytes --out x", "out=x lies in the source ., where it would be"),
         ("prepare text.txt --tokenizer bytes --out x --val .", "out=x lies in the source ."),
         ("prepare text.txt --tokenizer bytes --out x --val text.txt", "and the validation text"),

@@ -13,6 +13,10 @@ _WRONG_TYPE = re.compile(
     r"(--\S+): no type matching (\S+) could be instantiated from \[(.*?)\]\. Got errors:"
 )
 
+_NO_NUMBER = re.compile(
+    r"(--\S+): (?:invalid literal for int\(\) with base 10|could not convert string to float): (.*)"
+)
+
 
 def parse_arguments(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
     """Let tyro parse arguments into a dataclass, with its errors as one-line exceptions.
@@ -54,6 +58,8 @@ def _one_line(box: str) -> str:
         option, kinds, value = found.groups()
         names = kinds.replace("{None}|", "None or ")
         return f"{option}: {value} is not {names}"
+    if found := _NO_NUMBER.match(message):
+        return f"{found[1]}: {found[2]} is not a number"
     near = re.search(r"Perhaps you meant:.*?(--\S+)", " ".join(rest))
     commands = re.search(r"Available subcommands: (\w+(?:, \w+)*)", " ".join(rest))
     if near:
