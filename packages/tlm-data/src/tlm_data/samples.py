@@ -13,19 +13,16 @@ IGNORE = -100
 
 
 class Batch(NamedTuple):
-    """Rows for a model.
-
-    Attributes:
-        inputs: Token ids, int64 (batch, context_length).
-        targets: The token after each input, int64 (batch, context_length); `IGNORE` in padding.
-        document_ids: Where the document of each input begins in the row, int32 (batch,
-            context_length), and so one number for each document; padding counts as a document.
-            None where rows are not divided into documents.
-    """
+    """Rows for a model."""
 
     inputs: torch.Tensor
+    """Token ids, int64 (batch, context_length)."""
     targets: torch.Tensor
+    """The token after each input, int64 (batch, context_length); `IGNORE` in padding."""
     document_ids: torch.Tensor | None = None
+    """Where the document of each input begins in the row, int32 (batch, context_length), and so
+    one number for each document; padding counts as a document. None where rows are not divided
+    into documents."""
 
     @property
     def positions(self) -> torch.Tensor | None:

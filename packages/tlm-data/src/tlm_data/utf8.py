@@ -3,12 +3,15 @@
 import codecs
 from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
+
 from tlm_data.read_options import LONG_DOCUMENT_BYTES, DroppedDocument, Errors, Report
 
 NOT_UTF8 = "not UTF-8"
 _PIECE_BYTES = 1 << 20
 # Text is looked at in blocks that stay in the processor's cache, and most of them are ASCII.
 _BLOCK_BYTES = 1 << 12
+_HIGH_BITS = np.uint64(0x8080808080808080)
 
 
 def checked_bytes(data: bytes, is_last: bool = True) -> int:
@@ -23,23 +26,37 @@ def checked_bytes(data: bytes, is_last: bool = True) -> int:
     """
     if data.isascii():
         return len(data)
-    start = 0
-    while start < len(data):
-        end = start + _BLOCK_BYTES
-        block = data[start:end]
-        if not block.isascii():
+    for start, end in _not_ascii(data):
+        while start < end:
+            block = data[start : min(start + _BLOCK_BYTES, end)]
+            is_end = start + len(block) == end
             try:
-                _, used = codecs.utf_8_decode(block, "strict", is_last and end >= len(data))
+                _, used = codecs.utf_8_decode(
+                    block, "strict", is_end and (is_last or end < len(data))
+                )
             except UnicodeDecodeError as error:
                 at = start + error.start
                 raise UnicodeDecodeError(
                     error.encoding, data, at, start + error.end, error.reason
                 ) from None
-            if end >= len(data):
-                return start + used
-            end = start + used
-        start = end
+            start += used
+            if is_end:
+                break
+        if end == len(data):
+            return start
     return len(data)
+
+
+def _not_ascii(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of blocks, as long as can be, that have more than ASCII in each."""
+    whole = len(data) // _BLOCK_BYTES
+    row = _BLOCK_BYTES // 8
+    words = np.frombuffer(data, np.uint64, whole * row).reshape(whole, row)
+    is_found = np.bitwise_or.reduce(words, axis=1) & _HIGH_BITS != 0
+    is_found = np.append(is_found, not data[whole * _BLOCK_BYTES :].isascii())
+    edges = np.flatnonzero(np.diff(is_found, prepend=False, append=False))
+    for first, stop in edges.reshape(-1, 2).tolist():
+        yield first * _BLOCK_BYTES, min(stop * _BLOCK_BYTES, len(data))
 
 
 def utf8_documents(

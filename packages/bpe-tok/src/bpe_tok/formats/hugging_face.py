@@ -399,5 +399,9 @@ def write_hugging_face(path: str | os.PathLike[str], parts: Parts) -> list[str]:
             "merges": spell_merges(parts),
         },
     }
-    write_text(Path(path), json.dumps(content, ensure_ascii=False, indent=2))
+    # A line for each part: an indented vocabulary takes json ten times as long.
+    lines = (
+        f"  {json.dumps(key)}: {json.dumps(v, ensure_ascii=False)}" for key, v in content.items()
+    )
+    write_text(Path(path), "{\n" + ",\n".join(lines) + "\n}")
     return notes
