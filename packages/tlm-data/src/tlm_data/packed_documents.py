@@ -57,7 +57,7 @@ class PackedDocuments(Samples):
         *,
         seed: int,
         block_tokens: int | None = None,
-        group_tokens: int = 1 << 23,
+        group_tokens: int = 1 << 22,
     ) -> None:
         if not isinstance(store, TokenStore):
             raise TypeError(
