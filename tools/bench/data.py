@@ -1,12 +1,13 @@
 """tlm-data beside nanoGPT's loader, torch's DataLoader, litdata and grain, in one run.
 
-    hatch run bench-data:python tools/bench/data.py [serve large prepare] [--nanogpt FOLDER]
+    hatch run bench-data:python tools/bench/data.py [serve large wait prepare] [--nanogpt FOLDER]
         [--contexts 256 1024] [--tokens 50000000] [--rounds 7] [--seconds 0.5]
 
 - serve: batches of 32 windows, int64, of tokens in memory. The sides take turns, and each gives as
   many batches a turn as fit in some time; figures are medians over turns, of wall time and of the
   CPU time of the process and its children. `packed` rows are of documents of lognormal lengths,
   with the mean in their name; packing is in the figure.
+- wait: the share of a training step that waits for its batch, with tlm-train's default model.
 - prepare: see data_prepare.py.
 - large: a store of 100 billion tokens in sparse files: seconds to the first batch from opening the
   store on, and the growth of memory that is the process's own over 300 batches.
@@ -48,7 +49,7 @@ from tlm_data import (
 )
 
 BATCH, VOCAB_SIZE = 32, 50_257
-PARTS = ("serve", "large", "prepare")
+PARTS = ("serve", "large", "wait", "prepare")
 NextBatch = Callable[[], object]
 
 
@@ -293,6 +294,32 @@ def large(folder: Path, like: TokenStore) -> None:
         )
 
 
+def wait(store: TokenStore, rounds: int) -> None:
+    """Measure steps of the default model, and what they wait for data."""
+    from tlm_layers import ModelConfig, TransformerLM
+    from tlm_optim import AdamW, clip_grad_norm
+
+    model = TransformerLM(ModelConfig())
+    optimizer = AdamW(model.parameters(), lr=1e-3)
+    context, vocab_size = model.config.context_length, model.config.vocab_size
+    loader = Loader(RandomWindows(store, context, seed=0), 4)
+    waits, steps = [], []
+    for _ in range(20 * rounds):
+        started = time.perf_counter()
+        batch = next(loader)
+        waits.append(time.perf_counter() - started)
+        model.loss(batch.inputs % vocab_size, batch.targets % vocab_size).backward()
+        clip_grad_norm(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        steps.append(time.perf_counter() - started)
+    waited, took = statistics.median(waits[5:]), statistics.median(steps[5:])
+    print(
+        f"\ndefault model, batch 4 x {context}: a step {took * 1e3:.1f} ms, "
+        f"of which it waits {waited * 1e3:.3f} ms ({waited / took:.2%})"
+    )
+
+
 def main() -> None:
     """Run the parts that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -316,6 +343,8 @@ def main() -> None:
         # First, since peers' threads go on after their turn.
         if not options.parts or "large" in options.parts:
             large(folder, stores[700])
+        if not options.parts or "wait" in options.parts:
+            wait(stores[700], options.rounds)
         if not options.parts or "serve" in options.parts:
             for context in options.contexts:
                 serve(context, options, folder, stores)
