@@ -50,6 +50,7 @@ def test_samples_are_decoded_starts_of_documents(tmp_path: Path) -> None:
     starts = np.cumsum([0, *map(len, documents)]).tolist()
     for sample in found.samples:
         assert sample.text == f"This is document {starts.index(sample.position)}."
+    assert len({sample.position for sample in found.samples}) == 5
     assert found == inspect_store(store, Tokenizer.byte_level(), samples=5, seed=1)
     assert found.samples != inspect_store(store, Tokenizer.byte_level(), samples=5, seed=2).samples
     text = str(found)

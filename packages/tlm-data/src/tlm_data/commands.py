@@ -21,6 +21,8 @@ from tlm_data.sources import Format, OnSkipped, SourceFile, find_files
 from tlm_data.token_store import TokenStore
 from tlm_data.tokenizer import BpeTokenizer
 
+_RATE_SECONDS = 0.1  # what took less says nothing about the speed
+
 
 def prepare(options: cli.Prepare) -> None:
     """Make a corpus, with progress, and say what it holds."""
@@ -123,9 +125,11 @@ def _with_rate(progress: ProgressDisplay) -> Callable[[str, int, int], None]:
         # What was done by an earlier call says nothing about the speed of this one.
         if start is None or stage != name:
             start, name = (now, done), stage
-        seconds = max(now - start[0], 1e-3)
-        rate = (done - start[1]) / seconds
-        progress.update(stage, done, total, f"{_size(done)} of {_size(total)}  {_size(rate)}/s")
+        seconds = now - start[0]
+        facts = f"{_size(done)} of {_size(total)}"
+        if seconds > _RATE_SECONDS:
+            facts += f"  {_size((done - start[1]) / seconds)}/s"
+        progress.update(stage, done, total, facts)
 
     return on_progress
 

@@ -164,7 +164,7 @@ def inspect_store(
     Args:
         store: The store.
         tokenizer: Decodes samples and the most frequent ids.
-        samples: How many starts of documents to show.
+        samples: How many starts of documents to show, at the most.
         seed: Chooses them.
         on_progress: Called often with the tokens read and the tokens of the store.
 
@@ -258,11 +258,15 @@ def _draw_samples(
 ) -> list[Sample]:
     if not len(store):
         return []
-    positions = np.random.default_rng(seed).integers(0, len(store), count)
-    drawn = []
-    for position in sorted(positions.tolist()):
+    # A long document may be drawn several times, and is shown once.
+    positions = np.random.default_rng(seed).integers(0, len(store), 4 * count)
+    spans: dict[int, int] = {}
+    for position in positions.tolist():
         starts, ends = store.document_spans(position, position + 1)
-        start, end = int(starts[0]), int(ends[0])
+        if len(spans) < count:
+            spans[int(starts[0])] = int(ends[0])
+    drawn = []
+    for start, end in sorted(spans.items()):
         ids = store[start : min(end, start + _SAMPLE_TOKENS)].tolist()
         drawn.append(Sample(start, ids, None if tokenizer is None else _decode(tokenizer, ids)))
     return drawn
