@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -83,6 +84,11 @@ class ProcessPool:
         return future
 
     def _feed(self, worker: "_Worker") -> None:
+        # Ctrl-C goes to all processes of a terminal; it is the parent who ends the work. What a
+        # thread blocks the processes that it starts never see, from their first moment on.
+        if hasattr(signal, "pthread_sigmask"):
+            resource_tracker.ensure_running()  # whose start lets the signal through again
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         while (task := self._items.get()) is not None and not self._closed:
             item, future = task
             if not future.set_running_or_notify_cancel():
@@ -196,7 +202,7 @@ def _num_cpus() -> int:
 
 def _serve(pipe: "Connection[Any, Any]", work: Work, shared: bytes) -> None:
     """Be a worker: do what comes through the pipe until it ends."""
-    # Ctrl-C goes to all processes of a terminal; it is the parent who ends the work.
+    # Where the parent could not block it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     argument = pickle.loads(shared)
