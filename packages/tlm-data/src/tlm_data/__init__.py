@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from tlm_data.loader import Loader as Loader
     from tlm_data.mixture import Mixture as Mixture
     from tlm_data.packed_documents import PackedDocuments as PackedDocuments
-    from tlm_data.prepare import Prepared as Prepared
     from tlm_data.prepare import prepare_files as prepare_files
+    from tlm_data.prepared import Prepared as Prepared
     from tlm_data.read_options import ReadOptions as ReadOptions
     from tlm_data.samples import IGNORE as IGNORE
     from tlm_data.samples import Batch as Batch
@@ -54,7 +54,7 @@ _MODULES = {
     "Loader": "loader",
     "Mixture": "mixture",
     "PackedDocuments": "packed_documents",
-    "Prepared": "prepare",
+    "Prepared": "prepared",
     "RandomWindows": "windows",
     "ReadOptions": "read_options",
     "Samples": "samples",

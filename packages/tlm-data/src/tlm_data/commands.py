@@ -13,7 +13,8 @@ from rich.console import Console
 from tlm_data import cli
 from tlm_data.corpora import NAMED_CORPORA, NamedCorpus, fetch_corpus, find_corpus
 from tlm_data.inspection import inspect_store
-from tlm_data.prepare import Prepared, prepare_files
+from tlm_data.prepare import prepare_files
+from tlm_data.prepared import Prepared
 from tlm_data.progress import ProgressDisplay
 from tlm_data.read_options import ReadOptions
 from tlm_data.shard_job import DocumentOptions

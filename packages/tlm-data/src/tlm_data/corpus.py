@@ -12,10 +12,11 @@ from bpe_tok import Tokenizer, train
 
 from tlm_data import atomic
 from tlm_data.documents import read_documents
+from tlm_data.make_shard import make_shard
 from tlm_data.plan import make_plan
 from tlm_data.prepare import OnProgress
 from tlm_data.read_options import ReadOptions
-from tlm_data.shard_job import DocumentOptions, Recipe, Side, run_job
+from tlm_data.shard_job import DocumentOptions, Recipe, Side
 from tlm_data.shard_writer import write_meta
 from tlm_data.slices import FileRange, content_hash
 from tlm_data.sources import SourceFile
@@ -192,7 +193,7 @@ def _fill(
             ) -> None:
                 on_progress(f"encode {side}", min(before + done, total), total)
 
-            shards += run_job(recipe, job, report)["shards"].values()
+            shards += make_shard(recipe, job, report)["shards"].values()
             before += job.num_bytes
         write_meta(
             folder / side,

@@ -1,23 +1,21 @@
 """From raw text to a corpus: token stores for training and validation, and their tokenizer."""
 
-import shutil
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tlm_data.engines import Engine, EngineName, start_engine
 from tlm_data.lone_document import is_one_document
+from tlm_data.make_shard import make_shard
 from tlm_data.plan import Plan, make_plan, require_apart, require_types
-from tlm_data.shard_job import DocumentOptions, Recipe, Result, ShardJob, Side, run_job
-from tlm_data.shard_writer import write_meta
+from tlm_data.prepared import Prepared
+from tlm_data.publish import publish
+from tlm_data.shard_job import DocumentOptions, Recipe, Result, ShardJob, Side
 from tlm_data.sources import SourceFile
 from tlm_data.splits import split_within_files
-from tlm_data.store_meta import META_FILE
 from tlm_data.tokenizer import DocumentTokenizer
 from tlm_data.work_folder import WorkFolder
 
@@ -25,53 +23,6 @@ OnProgress = Callable[[str, int, int], None]
 """Called with the name of the stage, and how much of it is done and of how much."""
 
 _REPORT_SECONDS = 0.1
-
-
-@dataclass(frozen=True)
-class SideSummary:
-    """What one side of a corpus holds.
-
-    Attributes:
-        num_documents: Documents.
-        num_bytes: Bytes of their text.
-        num_tokens: Tokens, end tokens included.
-        longest_document_tokens: Tokens of the longest document.
-    """
-
-    num_documents: int
-    num_bytes: int
-    num_tokens: int
-    longest_document_tokens: int
-
-    @property
-    def bytes_per_token(self) -> float:
-        """How much text a token stands for."""
-        return self.num_bytes / max(self.num_tokens, 1)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a prepare did.
-
-    Attributes:
-        path: The corpus's folder.
-        is_complete: Whether it is there; another rank may still be at work.
-        was_there: Whether it was there before.
-        sides: What it holds, by side.
-        dropped: How many documents were left out, by reason.
-        num_replaced: Documents in which bytes were replaced.
-        shards_done: How many shards are finished.
-        num_shards: How many there are to be.
-    """
-
-    path: Path
-    is_complete: bool
-    was_there: bool = False
-    sides: dict[str, SideSummary] = field(default_factory=dict)
-    dropped: dict[str, int] = field(default_factory=dict)
-    num_replaced: int = 0
-    shards_done: int = 0
-    num_shards: int = 0
 
 
 def prepare_files(
@@ -140,12 +91,12 @@ def prepare_files(
     fingerprint = plan.fingerprint
     if found := folder.published(fingerprint):
         folder.remove()
-        return _prepared(folder.out, found["summary"], was_there=True)
+        return Prepared.of_summary(folder.out, found["summary"], was_there=True)
     progress = _Progress(plan, on_progress)
     # Made before anything is on the disk, since it looks at its options.
     started = start_engine(
         engine,
-        run_job,
+        make_shard,
         recipe,
         num_workers=num_workers,
         ray_address=ray_address,
@@ -155,7 +106,7 @@ def prepare_files(
     with at_work as lock, started as running:
         if found := folder.published(fingerprint):  # by another process, meanwhile
             folder.remove()
-            return _prepared(folder.out, found["summary"], was_there=True)
+            return Prepared.of_summary(folder.out, found["summary"], was_there=True)
         work = _Work(plan, progress)
         work.run(running, [job for job in plan.jobs if job.number % world_size == rank])
         with folder.leaving(lock) as is_last:
@@ -167,7 +118,7 @@ def prepare_files(
                     num_shards=len(plan.jobs),
                 )
             work.cut_at_last_token(running)
-            prepared = _publish(folder, work, fraction)
+            prepared = publish(folder, plan, [work.results[job] for job in work.needed], fraction)
         progress.end()
         return prepared
 
@@ -293,86 +244,3 @@ def _is_plain(job: ShardJob) -> bool:
 def _num_tokens(result: Result, side: Side) -> int:
     entry = result["shards"].get(side)
     return entry["num_tokens"] if entry else 0
-
-
-def _publish(folder: WorkFolder, work: _Work, val_fraction: float | None) -> Prepared:
-    """Make a corpus of the shards, and let it appear.
-
-    Args:
-        folder: Where they are.
-        work: What was done.
-        val_fraction: The share that was asked for, for messages.
-    """
-    plan = work.plan
-    tokenizer = plan.recipe.tokenizer
-    results = [work.results[job] for job in work.needed]
-    dropped: Counter[str] = Counter()
-    for result in results:
-        dropped.update(result["dropped"])
-    summary: dict[str, Any] = {
-        "sides": {},
-        "dropped": dict(sorted(dropped.items())),
-        "num_replaced": sum(result["num_replaced"] for result in results),
-        "num_shards": len(results),
-    }
-    files: set[Path] = set()
-    for side in plan.sides:
-        path = folder.corpus / side
-        entries = [result["shards"][side] for result in results if side in result["shards"]]
-        if not entries:
-            folder.remove()
-            raise ValueError(_no_documents(side, val_fraction, results, dropped))
-        meta = write_meta(
-            path,
-            vocab_size=tokenizer.vocab_size,
-            tokenizer_fingerprint=tokenizer.fingerprint,
-            shards=entries,
-        )
-        summary["sides"][side] = {field.name: meta[field.name] for field in fields(SideSummary)}
-        files |= {path / entry[kind] for entry in entries for kind in ("file", "index")}
-        files.add(path / META_FILE)
-    tokenizer_folder = folder.corpus / "tokenizer"
-    shutil.rmtree(tokenizer_folder, ignore_errors=True)  # what a killed process left there
-    tokenizer.save(tokenizer_folder)
-    files |= set(tokenizer_folder.glob("*"))
-    content = {
-        "fingerprint": plan.fingerprint,
-        "settings": plan.settings,
-        "summary": summary,
-        "sources": plan.sources,
-    }
-    folder.publish(content, files)
-    return _prepared(folder.out, summary, was_there=False)
-
-
-def _no_documents(
-    side: Side, fraction: float | None, results: Sequence[Result], dropped: Counter[str]
-) -> str:
-    why = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
-    left_out = f" (left out: {why})" if why else ""
-    if side == "train" and fraction is not None and any(r["shards"] for r in results):
-        return (
-            f"val_fraction={fraction} leaves no document to train on{left_out}: lower it, or give "
-            "validation text of its own"
-        )
-    if side == "train":
-        return f"there is no document to train on{left_out}: give files with text in them"
-    if fraction is None:
-        return f"there is no document in the validation text{left_out}: give files with text"
-    return (
-        f"val_fraction={fraction} holds out no document, there are too few of them{left_out}: "
-        "raise it, or give validation text of its own"
-    )
-
-
-def _prepared(path: Path, summary: dict[str, Any], *, was_there: bool) -> Prepared:
-    return Prepared(
-        path,
-        is_complete=True,
-        was_there=was_there,
-        sides={side: SideSummary(**counts) for side, counts in summary["sides"].items()},
-        dropped=summary["dropped"],
-        num_replaced=summary["num_replaced"],
-        shards_done=summary["num_shards"],
-        num_shards=summary["num_shards"],
-    )
