@@ -66,7 +66,9 @@ def test_rms_norm_and_its_gradients_equal_torchs_in_float64(
     assert out.dtype == dtype
     # Half types are rounded at the end, and once or twice on the way.
     eps = torch.finfo(dtype).eps
-    torch.testing.assert_close(out.double(), expected, rtol=2 * eps, atol=0)
+    # In float64 the reference is rounded as well, in another order.
+    rounded = 8 if dtype == torch.float64 else 2
+    torch.testing.assert_close(out.double(), expected, rtol=rounded * eps, atol=0)
     grad = torch.randn_like(out)
     out.backward(grad)
     expected.backward(grad.double())

@@ -95,7 +95,7 @@ def test_a_negative_value_or_one_with_a_dash_passes_from_toml(tmp_path: Path) ->
     ("arguments", "message"),
     [
         (["--optim.lrr", "3"], "--optim.lrr, 3; did you mean --optim.lr?"),
-        (["--optim.lr", "fast"], "--optim.lr: could not convert string to float: 'fast'"),
+        (["--optim.lr", "fast"], "--optim.lr: 'fast' is not a number"),
         (["--train.steps", "1.5"], "--train.steps: .*'1.5'"),
         (["--log.wandb", "maybe"], "invalid choice 'maybe' for argument '--log.wandb'"),
         (["nonsense"], "nonsense; the commands are run, resume, generate$"),
