@@ -202,7 +202,7 @@ def test_what_cannot_be_packed_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=f"{name}=0 must be at least 1"):
             PackedDocuments(store, seed=0, **sizes)  # type: ignore[arg-type]
         sizes[name] = 8.5
-        with pytest.raises(ValueError, match=rf"{name}=8\.5 must be a whole number"):
+        with pytest.raises(TypeError, match=rf"{name}=8\.5 must be an integer"):
             PackedDocuments(store, seed=0, **sizes)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="seed=-1 must be at least 0"):
         PackedDocuments(store, 8, seed=-1)

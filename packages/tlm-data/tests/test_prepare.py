@@ -277,7 +277,7 @@ def test_arguments_of_a_wrong_type(tmp_path: Path, text: Path) -> None:
         (["a.txt"], {}, r"train_files must be a list of SourceFile"),
         (files, {"val_files": text}, r"val_files must be a list of SourceFile"),
         (files, {"documents": {}}, r"documents must be DocumentOptions, and not \{\}"),
-        (files, {"max_tokens": 1.5}, r"max_tokens=1\.5 must be a whole number"),
+        (files, {"max_tokens": 1.5}, r"max_tokens=1\.5 must be an integer"),
     ]
     for train_files, options, message in wrong:
         with pytest.raises(TypeError, match=message):

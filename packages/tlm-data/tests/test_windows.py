@@ -275,7 +275,7 @@ def test_numbers_that_are_not_whole_are_refused_by_name(value: Any) -> None:
     ):
         if value is None and name == "max_windows":
             continue
-        with pytest.raises(ValueError, match=f"{name}=.* must be a whole number"):
+        with pytest.raises(TypeError, match=f"{name}=.* must be an integer"):
             use()
 
 

@@ -214,11 +214,13 @@ def hugging_face_config(half, theta, scaling):
 @given(st.integers(1, 64), st.sampled_from([100.0, 10000.0, 5e5]), llama3_scalings())
 def test_llama3_scaling_equals_hugging_face(half, theta, scaling):
     config = hugging_face_config(half, theta, scaling)
-    expected, factor = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
-    frequencies = theta ** -(torch.arange(0, 2 * half, 2) / (2 * half))
-    assert factor == 1
-    # Between two factors that are close, differences of float32 numbers are all that is left.
-    torch.testing.assert_close(scaling(frequencies), expected, rtol=1e-4, atol=0)
+    # Between two factors that are close little of float32 is left: theirs is made to use float64.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "float", torch.float64)
+        expected, factor = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
+    assert expected.dtype == torch.float64 and factor == 1
+    frequencies = theta ** -(torch.arange(0, 2 * half, 2, dtype=torch.float64) / (2 * half))
+    torch.testing.assert_close(scaling(frequencies), expected, rtol=1e-10, atol=0)
 
 
 def test_scaled_rotations_equal_hugging_face():

@@ -8,8 +8,8 @@ import numpy.typing as npt
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
+from tlm_data.integers import whole_number
 from tlm_data.read_ahead import expect_random_reads
-from tlm_data.samples import require_whole
 from tlm_data.token_store import TokenStore
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -117,7 +117,7 @@ def require_windows(tokens: Tokens, context_length: int) -> tuple[int, int]:
     Raises:
         ValueError: A window and its last target are longer than the text, or a value is none.
     """
-    context_length = require_whole("context_length", context_length, 1)
+    context_length = whole_number("context_length", context_length, 1)
     num_tokens = require_length(tokens, 0)
     if num_tokens < context_length + 1:
         raise ValueError(

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from tlm_data.samples import Batch, Samples, require_whole
+from tlm_data.integers import whole_number
+from tlm_data.samples import Batch, Samples
 
 
 class Loader:
@@ -31,8 +32,9 @@ class Loader:
         next_sample: The number of the first row, over all ranks, of the next batch.
 
     Raises:
-        ValueError: `batch_size` is not positive or not divided by `world_size`, there is no
-            such rank, or one of them is not a whole number.
+        TypeError: A number is not an integer.
+        ValueError: `batch_size` is not positive or not divided by `world_size`, or there is no
+            such rank.
 
     Example:
         >>> import numpy as np
@@ -54,9 +56,9 @@ class Loader:
         world_size: int = 1,
         prefetch: bool = False,
     ) -> None:
-        batch_size = require_whole("batch_size", batch_size, 1)
-        world_size = require_whole("world_size", world_size, 1)
-        rank = require_whole("rank", rank, 0)
+        batch_size = whole_number("batch_size", batch_size, 1)
+        world_size = whole_number("world_size", world_size, 1)
+        rank = whole_number("rank", rank, 0)
         if batch_size % world_size:
             raise ValueError(
                 f"batch_size={batch_size} must be a positive multiple of world_size={world_size}"
@@ -108,7 +110,7 @@ class Loader:
         Raises:
             ValueError: The step is negative, or past the end.
         """
-        step = require_whole("step", step, 0)
+        step = whole_number("step", step, 0)
         numbers = self._numbers(step * self.batch_size)
         if not numbers:
             raise ValueError(
@@ -138,12 +140,17 @@ class Loader:
         if not (isinstance(state, dict) and all(key in state for key in keys)):
             raise ValueError(f"state={state!r} must be of a loader's state_dict, with {keys}")
         _require_equal("", state["settings"], self.samples.settings())
-        next_sample = require_whole("next_sample", state["next_sample"], 0)
-        end = self.samples.num_samples
-        if end is not None and next_sample > end:
-            raise ValueError(f"next_sample={next_sample} must be at most {end}, the samples' end")
-        self._wait()
-        self.samples.seek(state["cursor"])
+        try:
+            next_sample = whole_number("next_sample", state["next_sample"], 0)
+            end = self.samples.num_samples
+            if end is not None and next_sample > end:
+                raise ValueError(
+                    f"next_sample={next_sample} must be at most {end}, the samples' end"
+                )
+            self._wait()
+            self.samples.seek(state["cursor"])
+        except TypeError as error:  # a state is data: what is wrong in it is a wrong value
+            raise ValueError(str(error)) from None
         self._ahead = None
         self.next_sample = next_sample
 

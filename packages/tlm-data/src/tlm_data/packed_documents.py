@@ -8,10 +8,11 @@ import numpy.typing as npt
 
 from tlm_data.gather import fingerprint, require_length
 from tlm_data.hashing import hash64, stream_key
+from tlm_data.integers import whole_number
 from tlm_data.packed_rows import PackedRows
 from tlm_data.permutation import permute
 from tlm_data.read_ahead import expect_random_reads, start_reading
-from tlm_data.samples import Batch, Samples, concatenate, require_range, require_whole
+from tlm_data.samples import Batch, Samples, concatenate, require_range
 from tlm_data.token_store import TokenStore
 
 Int64s = npt.NDArray[np.int64]
@@ -66,12 +67,12 @@ class PackedDocuments(Samples):
             )
         num_tokens = require_length(store, 2)
         self.store = store
-        self.context_length = require_whole("context_length", context_length, 1)
-        self.seed = require_whole("seed", seed, 0)
+        self.context_length = whole_number("context_length", context_length, 1)
+        self.seed = whole_number("seed", seed, 0)
         if block_tokens is None:
             block_tokens = max(_BLOCK_TOKENS, _BLOCK_ROWS * self.context_length)
-        self.block_tokens = require_whole("block_tokens", block_tokens, 1)
-        self.group_tokens = require_whole("group_tokens", group_tokens, 1)
+        self.block_tokens = whole_number("block_tokens", block_tokens, 1)
+        self.group_tokens = whole_number("group_tokens", group_tokens, 1)
         self._order_key, self._rows_key = stream_key(self.seed, 0), stream_key(self.seed, 1)
         self._num_blocks = -(-num_tokens // self.block_tokens)
         # Groups of an epoch are of one size as nearly as can be, so that all are packed well.
@@ -104,7 +105,7 @@ class PackedDocuments(Samples):
         """
         if not (isinstance(cursor, list) and len(cursor) == 2):
             raise ValueError(f"cursor={cursor!r} must be a group and the number of its first row")
-        first_group, first_row = (require_whole("cursor", value, 0) for value in cursor)
+        first_group, first_row = (whole_number("cursor", value, 0) for value in cursor)
         # The number of the first row of each group from there on, as far as they were packed.
         self._first_group, self._first_rows = first_group, [first_row]
         self._loaded: _Group | None = None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tlm_data.integers import whole_number
 from tlm_data.shard_job import DocumentOptions, Recipe, ShardJob, Side
 from tlm_data.slices import plan_slices
 from tlm_data.sources import SourceFile
@@ -90,8 +91,8 @@ def require_types(
         )
     if not isinstance(documents, DocumentOptions):
         raise TypeError(f"documents must be DocumentOptions, and not {documents!r:.80}")
-    if max_tokens is not None and not isinstance(max_tokens, int):
-        raise TypeError(f"max_tokens={max_tokens} must be a whole number")
+    if max_tokens is not None:
+        whole_number("max_tokens", max_tokens, 1)
 
 
 def require_apart(train_files: Sequence[SourceFile], val_files: Sequence[SourceFile]) -> None:
@@ -134,8 +135,6 @@ def make_plan(
     Raises:
         ValueError: An option is out of its range, or validation is asked for twice.
     """
-    if max_tokens is not None and max_tokens < 1:
-        raise ValueError(f"max_tokens={max_tokens} must be at least 1")
     if val_files and recipe.documents.val_fraction is not None:
         raise ValueError(
             f"val_fraction={recipe.documents.val_fraction} does not go with validation sources of "

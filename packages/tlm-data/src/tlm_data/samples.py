@@ -1,6 +1,5 @@
 """What batches are made of: rows of tokens that are found by their number."""
 
-import operator
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
@@ -105,20 +104,3 @@ def require_range(numbers: range, end: int | None = None) -> None:
     end = _NUMBERS_END if end is None else end
     if numbers.step != 1 or numbers.start < 0 or numbers.stop > end:
         raise ValueError(f"numbers={numbers} must be consecutive, from 0 on and below {end}")
-
-
-def require_whole(name: str, value: int, least: int) -> int:
-    """Return a whole number of any integer type, numpy's among them, as an int.
-
-    Raises:
-        ValueError: It is another kind of thing, or below `least`.
-    """
-    try:
-        whole = operator.index(value)
-    except TypeError:
-        whole = None
-    if whole is None or isinstance(value, bool):
-        raise ValueError(f"{name}={value!r} must be a whole number")
-    if whole < least:
-        raise ValueError(f"{name}={whole} must be at least {least}")
-    return whole

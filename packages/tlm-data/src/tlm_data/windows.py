@@ -1,5 +1,6 @@
 """Windows of tokens: at random, each once an epoch, or one after the other."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +17,9 @@ from tlm_data.gather import (
     require_windows,
 )
 from tlm_data.hashing import hash64, stream_key
+from tlm_data.integers import whole_number
 from tlm_data.permutation import permute
-from tlm_data.samples import IGNORE, Batch, Samples, require_range, require_whole
+from tlm_data.samples import IGNORE, Batch, Samples, require_range
 
 Int64s = npt.NDArray[np.int64]
 
@@ -51,7 +53,7 @@ def get_batch(
         ValueError: `tokens` is shorter than context_length + 1 or no line of whole numbers, or a
             size is not positive.
     """
-    batch_size = require_whole("batch_size", batch_size, 1)
+    batch_size = whole_number("batch_size", batch_size, 1)
     num_tokens, context_length = require_windows(tokens, context_length)
     starts_end = num_tokens - context_length
     if rng is None:
@@ -63,7 +65,46 @@ def get_batch(
     return batch.inputs, batch.targets
 
 
-class RandomWindows(Samples):
+class _SeededWindows(Samples):
+    """Full windows whose starts are computed from their numbers and a seed; without end.
+
+    Args:
+        tokens: Token ids, (n,).
+        context_length: Tokens in a window.
+        seed: Fixes all windows; not negative.
+
+    Raises:
+        ValueError: `tokens` is shorter than context_length + 1.
+    """
+
+    _name: str
+
+    def __init__(self, tokens: Tokens, context_length: int, *, seed: int) -> None:
+        self._num_tokens, self.context_length = require_windows(tokens, context_length)
+        self.tokens = tokens
+        self.seed = whole_number("seed", seed, 0)
+        self._read = WindowReader(tokens, self.context_length + 1, at_random=True)
+        self._starts = _Ahead(self._compute_starts)
+
+    @abstractmethod
+    def _compute_starts(self, numbers: Int64s) -> Int64s:
+        """Return where windows start, of consecutive numbers."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return what the windows depend on."""
+        return {
+            "samples": self._name,
+            "tokens": fingerprint(self.tokens),
+            "context_length": self.context_length,
+            "seed": self.seed,
+        }
+
+    def rows(self, numbers: range) -> Batch:
+        """Return windows by their numbers."""
+        return Batch(*inputs_and_targets(self._read(self._starts(numbers))))
+
+
+class RandomWindows(_SeededWindows):
     """Windows that start anywhere, drawn with replacement; without end.
 
     Args:
@@ -75,27 +116,12 @@ class RandomWindows(Samples):
         ValueError: `tokens` is shorter than context_length + 1.
     """
 
+    _name = "random windows"
+
     def __init__(self, tokens: Tokens, context_length: int, *, seed: int) -> None:
-        num_tokens, self.context_length = require_windows(tokens, context_length)
-        self.tokens = tokens
-        self.seed = require_whole("seed", seed, 0)
-        self._num_starts = np.uint64(num_tokens - self.context_length)
+        super().__init__(tokens, context_length, seed=seed)
+        self._num_starts = np.uint64(self._num_tokens - self.context_length)
         self._key = stream_key(self.seed)
-        self._read = WindowReader(tokens, self.context_length + 1, at_random=True)
-        self._starts = _Ahead(self._compute_starts)
-
-    def settings(self) -> dict[str, Any]:
-        """Return what the windows depend on."""
-        return {
-            "samples": "random windows",
-            "tokens": fingerprint(self.tokens),
-            "context_length": self.context_length,
-            "seed": self.seed,
-        }
-
-    def rows(self, numbers: range) -> Batch:
-        """Return windows by their numbers."""
-        return Batch(*inputs_and_targets(self._read(self._starts(numbers))))
 
     def _compute_starts(self, numbers: Int64s) -> Int64s:
         # The remainder favours some starts by n / 2**64 at most, which no run is long enough for.
@@ -103,12 +129,12 @@ class RandomWindows(Samples):
         return starts
 
 
-class EpochWindows(Samples):
+class EpochWindows(_SeededWindows):
     """Windows side by side, each once an epoch, in another random order each epoch; without end.
 
-    The order is computed, so that neither time to the first row nor memory grows with the text.
-    Where windows do not fill the text, they start a little later by chance each epoch, so that
-    the tail has its turn.
+    Epoch e has the windows from e * epoch_samples on. Their order is computed, so that neither
+    time to the first row nor memory grows with the text. Where windows do not fill the text, they
+    start a little later by chance each epoch, so that the tail has its turn.
 
     Args:
         tokens: Token ids, (n,).
@@ -122,27 +148,12 @@ class EpochWindows(Samples):
         ValueError: `tokens` is shorter than context_length + 1.
     """
 
+    _name = "epochs of windows"
+
     def __init__(self, tokens: Tokens, context_length: int, *, seed: int) -> None:
-        num_tokens, self.context_length = require_windows(tokens, context_length)
-        self.tokens = tokens
-        self.seed = require_whole("seed", seed, 0)
-        self.epoch_samples, self._remainder = divmod(num_tokens - 1, self.context_length)
+        super().__init__(tokens, context_length, seed=seed)
+        self.epoch_samples, self._remainder = divmod(self._num_tokens - 1, self.context_length)
         self._order_key, self._shift_key = stream_key(self.seed, 0), stream_key(self.seed, 1)
-        self._read = WindowReader(tokens, self.context_length + 1, at_random=True)
-        self._starts = _Ahead(self._compute_starts)
-
-    def settings(self) -> dict[str, Any]:
-        """Return what the windows depend on."""
-        return {
-            "samples": "epochs of windows",
-            "tokens": fingerprint(self.tokens),
-            "context_length": self.context_length,
-            "seed": self.seed,
-        }
-
-    def rows(self, numbers: range) -> Batch:
-        """Return windows by their numbers; epoch e has those from e * epoch_samples on."""
-        return Batch(*inputs_and_targets(self._read(self._starts(numbers))))
 
     def _compute_starts(self, numbers: Int64s) -> Int64s:
         epochs, places = np.divmod(numbers, self.epoch_samples)
@@ -175,11 +186,11 @@ class SequentialWindows(Samples):
         self, tokens: Tokens, context_length: int, *, max_windows: int | None = None
     ) -> None:
         self.tokens = tokens
-        self.context_length = context_length = require_whole("context_length", context_length, 1)
+        self.context_length = context_length = whole_number("context_length", context_length, 1)
         self._num_full, self._tail = divmod(require_length(tokens, 2) - 1, context_length)
         self.num_samples = self._num_full + (self._tail > 0)
         if max_windows is not None:
-            max_windows = require_whole("max_windows", max_windows, 1)
+            max_windows = whole_number("max_windows", max_windows, 1)
             if max_windows < self._num_full:
                 self._tail = 0
                 self.num_samples = max_windows
