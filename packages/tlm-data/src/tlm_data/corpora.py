@@ -40,7 +40,7 @@ NAMED_CORPORA = (
         name="stdlib",
         description="the Python standard library's sources, from this machine",
         licence="PSF-2.0",
-        size="about 15 MB",
+        size="about 30 MB",
     ),
     NamedCorpus(
         name="tinystories",
